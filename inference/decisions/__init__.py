@@ -1,0 +1,1 @@
+"""Pure decisions: events in, decisions out, time as an argument."""

@@ -1,0 +1,399 @@
+"""Every error of the product, with the sentence that the caller reads.
+
+A class takes facts and writes the sentence once, so that HTTP, a log line and a report say the same. `reason` is a
+short stable code for programs; `details` names each field at fault with what was given and what is accepted. Only
+`servers/` know status codes.
+
+InferenceError
+├── CallerError                 the caller can mend it
+│   ├── MalformedBody           the body cannot be read as what it says it is
+│   ├── UnknownField            a field that nobody reads
+│   ├── InvalidValues           values missing, of the wrong type, or out of range
+│   ├── InvalidTensor           tensors that do not fit the model's signature
+│   ├── InputsRejected          the model itself cannot run these inputs, and runs others
+│   ├── InvalidImage            an image that cannot be decoded
+│   ├── NotFound                ModelNotFound, VersionNotFound, RouteNotFound
+│   ├── MethodNotAllowed
+│   ├── RowConflict             another row of this line has the same timestamp and other values
+│   ├── RowTooLate              the line's window no longer reaches back to this row
+│   ├── TooLarge                a body, request or image above its limit
+│   ├── UnsupportedMedia        a content type, encoding or image format that is not read
+│   └── Unsupported             a protocol feature that this server does not have
+├── Unavailable                 nothing was done; trying later may help
+│   ├── QueueFull
+│   ├── Stopping
+│   └── ModelNotReady
+├── DeadlinePassed              accepted, and not answered in time
+├── RunFailed                   the model failed on inputs that are not to blame
+├── NonFiniteOutput             the model answered NaN or infinity
+└── StartError                  a command cannot go on
+    ├── SettingsInvalid
+    ├── ModelPackageInvalid
+    ├── ModelsFolderUnreadable
+    └── AddressUnavailable
+"""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+import msgspec
+
+GIVEN_CHARS_MAX = 120  # a caller's own value is quoted back, never at length
+FAULTS_MAX = 20  # unknown fields that one error names
+_SHORT = reprlib.Repr()  # at most 4 to 6 items a level, 6 levels
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One field at fault: where, what was given, what is accepted."""
+
+    field: str
+    given: str
+    accepted: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: given {self.given}, accepted {self.accepted}"
+
+
+def quoted(value: object) -> str:
+    """The caller's value as a bounded piece of text, made in bounded time whatever the value's size and depth."""
+    if isinstance(value, str):
+        text = repr(value[:GIVEN_CHARS_MAX])
+    elif isinstance(value, (list, dict)):
+        text = _SHORT.repr(value)
+    else:
+        text = repr(value)
+    return text if len(text) <= GIVEN_CHARS_MAX else text[: GIVEN_CHARS_MAX - 3] + "..."
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like `name`, or None if none is alike."""
+    name = name[:GIVEN_CHARS_MAX]  # comparing takes time by the square of the length
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return close[0] if close else None
+
+
+def one_of(known: Iterable[str]) -> str:
+    """The sentence part that lists what is accepted, at most 20 names of it."""
+    names = sorted(known)
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return f"one of {', '.join(names[:20])}{more}" if names else "none"
+
+
+class InferenceError(Exception):
+    """Base of all errors that the product reports to somebody.
+
+    Attributes: `reason` (stable code), `details` (the faults, may be empty), `retry_after_s` (seconds after which a
+    retry makes sense, or None).
+    """
+
+    reason: ClassVar[str] = "internal_error"
+    retry_after_s: float | None = None
+
+    def __init__(self, sentence: str, details: Sequence[Fault] = ()) -> None:
+        super().__init__(sentence)
+        self.details = tuple(details)
+
+
+class CallerError(InferenceError):
+    """Something in the call is wrong; the same call again fails again."""
+
+    reason = "bad_request"
+
+
+class MalformedBody(CallerError):
+    """The body cannot be read as `expected`."""
+
+    reason = "malformed_body"
+
+    def __init__(self, fault: str, expected: str, details: Sequence[Fault] = ()) -> None:
+        super().__init__(f"The body is malformed: {fault}. Accepted: {expected}.", details)
+
+
+class UnknownField(CallerError):
+    """A field that is not read is refused, so that a misspelt one is noticed."""
+
+    reason = "unknown_field"
+
+    def __init__(self, where: str, names: Sequence[str], known: Iterable[str]) -> None:
+        known, place = sorted(known), f"{where}." if where else ""
+        faults = []
+        for name in names[:FAULTS_MAX]:
+            hint = nearest(name, known)
+            accepted = f"{hint!r} was meant?" if hint else one_of(known)
+            faults.append(Fault(f"{place}{quoted(name)[1:-1]}", "an unknown field", accepted))
+        listed = ", ".join(quoted(name) for name in names[:5])
+        super().__init__(f"Unknown field {listed} in {where or 'the body'}. Accepted: {one_of(known)}.", faults)
+
+
+class InvalidValues(CallerError):
+    """Values missing, not of the right type, or out of the model's range; every one is named."""
+
+    reason = "invalid_values"
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("Invalid values: " + "; ".join(str(f) for f in faults[:8]) + ".", faults)
+
+
+class InvalidTensor(CallerError):
+    """Input tensors do not fit the model's signature; every mismatch is named."""
+
+    reason = "invalid_tensor"
+
+    def __init__(self, model: str, faults: Sequence[Fault]) -> None:
+        super().__init__(f"Inputs do not fit model {model}: " + "; ".join(str(f) for f in faults[:8]) + ".", faults)
+
+
+class InputsRejected(CallerError):
+    """The model failed on these inputs while its example still runs, so the inputs are to blame."""
+
+    reason = "inputs_rejected"
+
+    def __init__(self, model: str, cause: str) -> None:
+        super().__init__(f"Model {model} cannot run these inputs: {cause[:300]}")
+
+
+class InvalidImage(CallerError):
+    """Bytes that are not a readable image."""
+
+    reason = "invalid_image"
+
+    def __init__(self, fault: str, formats: Iterable[str]) -> None:
+        accepted = f"a whole {' or '.join(formats)} image"
+        super().__init__(
+            f"The image cannot be decoded: {fault}. Accepted: {accepted}.", [Fault("image", fault, accepted)]
+        )
+
+
+class NotFound(CallerError):
+    """What the path or the body names is not here."""
+
+    reason = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """No model of this name is served."""
+
+    reason = "model_not_found"
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        hint = nearest(name, known)
+        meant = f" Did you mean {hint!r}?" if hint else ""
+        faults = [Fault("model_name", quoted(name), one_of(known))]
+        served = ", ".join(known[:20]) or "none"
+        super().__init__(f"Request for unknown model: {quoted(name)} is not found.{meant} Served: {served}.", faults)
+
+
+class VersionNotFound(NotFound):
+    """The model is served, this version of it is not."""
+
+    reason = "version_not_found"
+
+    def __init__(self, name: str, version: str, served: Iterable[int]) -> None:
+        accepted = one_of(str(v) for v in served)
+        faults = [Fault("model_version", quoted(version), accepted)]
+        super().__init__(
+            f"Request for unknown model version: {name!r} version {quoted(version)} is not found. Served: {accepted}.",
+            faults,
+        )
+
+
+class RouteNotFound(NotFound):
+    """No such path."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"Not Found: {quoted(path)}. The paths of this server are listed at /openapi.json.")
+
+
+class MethodNotAllowed(CallerError):
+    """The path exists, this method on it does not."""
+
+    reason = "method_not_allowed"
+
+    def __init__(self, method: str, allowed: Iterable[str]) -> None:
+        self.allowed = tuple(sorted(allowed))
+        super().__init__(f"Method Not Allowed: given {method}, accepted {', '.join(self.allowed)}.")
+
+
+class RowConflict(CallerError):
+    """Another row with this timestamp is already part of the line."""
+
+    reason = "row_conflict"
+
+    def __init__(self, stream_id: str, timestamp: str, faults: Sequence[Fault]) -> None:
+        super().__init__(
+            f"Line {quoted(stream_id)} already has a row at {timestamp} with other values: "
+            + "; ".join(str(f) for f in faults)
+            + ". Send a later timestamp, or the same values to get the same answer again.",
+            faults,
+        )
+
+
+class RowTooLate(CallerError):
+    """The rows that this late row would be judged with are no longer held."""
+
+    reason = "row_too_late"
+
+    def __init__(self, stream_id: str, timestamp: str, oldest: str) -> None:
+        faults = [Fault("data.timestamp", timestamp, f"a time after {oldest}")]
+        super().__init__(
+            f"The row at {timestamp} is too late for line {quoted(stream_id)}: its held rows begin at {oldest}.", faults
+        )
+
+
+class TooLarge(CallerError):
+    """A body, request or image above its limit."""
+
+    reason = "too_large"
+
+    def __init__(self, what: str, given: str, limit: str) -> None:
+        super().__init__(f"The {what} is too large: given {given}, accepted {limit}.", [Fault(what, given, limit)])
+
+
+class UnsupportedMedia(CallerError):
+    """A content type, content encoding or image format that is not read."""
+
+    reason = "unsupported_media_type"
+
+    def __init__(self, field: str, given: str, accepted: Iterable[str]) -> None:
+        listed = " or ".join(accepted)
+        super().__init__(
+            f"Unsupported {field}: given {quoted(given)}, accepted {listed}.", [Fault(field, quoted(given), listed)]
+        )
+
+
+class Unsupported(CallerError):
+    """A feature of a protocol that this server does not have."""
+
+    reason = "unsupported"
+
+    def __init__(self, feature: str, instead: str) -> None:
+        super().__init__(f"{feature} is not supported. {instead}")
+
+
+class Unavailable(InferenceError):
+    """Refused before anything was done."""
+
+    reason = "unavailable"
+
+
+class QueueFull(Unavailable):
+    """The model's queue is at its limit of rows or bytes."""
+
+    reason = "queue_full"
+
+    def __init__(self, model: str, what: str, waiting: int, limit: int, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(
+            f"The queue of model {model} is full: {waiting} {what} wait, the limit is {limit}. "
+            f"Retry after {retry_after_s:g} s."
+        )
+
+
+class Stopping(Unavailable):
+    """The server finishes what it has accepted and takes nothing new."""
+
+    reason = "stopping"
+    retry_after_s = 5.0
+
+    def __init__(self) -> None:
+        super().__init__("The server is stopping and takes no new requests. Retry after 5 s, or ask another replica.")
+
+
+class ModelNotReady(Unavailable):
+    """The model is known and cannot answer now: it is loading, or could not be loaded."""
+
+    reason = "model_not_ready"
+    retry_after_s = 2.0
+
+    def __init__(self, model: str, state: str, problems: Sequence[str] = ()) -> None:
+        why = (": " + "; ".join(problems[:5])) if problems else ""
+        super().__init__(f"Model {model} is not ready ({state}){why}. See `glassai models check`.")
+
+
+class DeadlinePassed(InferenceError):
+    """Accepted, but the answer was not there in time; it will not be computed for nobody."""
+
+    reason = "deadline_passed"
+
+    def __init__(self, model: str, waited_s: float) -> None:
+        super().__init__(
+            f"The deadline passed: model {model} did not answer within {waited_s * 1000:.0f} ms. "
+            "Allow more time, or lower the load."
+        )
+
+
+class RunFailed(InferenceError):
+    """The model failed, and its own example fails too."""
+
+    reason = "run_failed"
+
+    def __init__(self, model: str, cause: str) -> None:
+        super().__init__(f"Model {model} failed to run: {cause[:300]}")
+
+
+class NonFiniteOutput(InferenceError):
+    """The model answered NaN or infinity, which JSON cannot carry and nobody should act on."""
+
+    reason = "non_finite_output"
+
+    def __init__(self, model: str, outputs: Sequence[str], instead: str = "") -> None:
+        listed = ", ".join(outputs)
+        super().__init__(f"Model {model} answered NaN or infinity in output {listed}.{' ' if instead else ''}{instead}")
+
+
+class StartError(InferenceError):
+    """A command cannot go on; `problems` lists everything that has to be mended, at once."""
+
+    reason = "cannot_start"
+
+    def __init__(self, sentence: str, problems: Sequence[str] = ()) -> None:
+        self.problems = tuple(problems)
+        super().__init__(sentence + "".join(f"\n  - {p}" for p in problems))
+
+
+class SettingsInvalid(StartError):
+    """Settings that cannot be honoured."""
+
+    reason = "settings_invalid"
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        many = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"The settings have {many}:", problems)
+
+
+class ModelPackageInvalid(StartError):
+    """A model package with everything that is wrong with it."""
+
+    reason = "model_package_invalid"
+
+    def __init__(self, model: str, problems: Sequence[str]) -> None:
+        self.model = model
+        super().__init__(f"Model {model} cannot be loaded:", problems)
+
+
+class ModelsFolderUnreadable(StartError):
+    """The models folder is missing, not a folder, or not readable."""
+
+    reason = "models_folder_unreadable"
+
+    def __init__(self, folder: str, cause: str) -> None:
+        super().__init__(
+            f"The models folder {folder!r} cannot be read ({cause}). "
+            "Name one with --models DIR or models.folder in the settings file."
+        )
+
+
+class AddressUnavailable(StartError):
+    """The server cannot listen on this address."""
+
+    reason = "address_unavailable"
+
+    def __init__(self, host: str, port: int, cause: str) -> None:
+        super().__init__(
+            f"Cannot listen on {host}:{port} ({cause}). Stop what uses it, or choose another with --port N."
+        )

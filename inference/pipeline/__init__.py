@@ -1,0 +1,1 @@
+"""Records in, tensors out, and back."""

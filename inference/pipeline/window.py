@@ -1,0 +1,192 @@
+"""The last rows of each production line, in the order of their time, and the windows over them.
+
+Pure: time is an argument. Memory has a bound: a store holds at most
+
+    lines_max * (rows_held * (4 * features + 16) + 700 bytes)
+
+which is 25 MB for 10,000 lines, 64 rows and 3 features (4 bytes a value, 8 a timestamp, 8 for the held features; 700
+for the line's objects and a name of at most 128 characters).
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from typing import NamedTuple
+
+import numpy as np
+
+from inference.errors import Fault, InvalidValues, RowConflict, RowTooLate
+from inference.pipeline.features import Reading
+from inference.tensor import Array
+
+SHARE_DIGITS = 6
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class Window(NamedTuple):
+    """A window that ends at one row: FP32 [1, rows, features], its known rows, the measured share of their values."""
+
+    rows: Array
+    real_rows: int
+    measured_share: float
+
+
+def as_time(timestamp_us: int) -> str:
+    """Microseconds since 1970 as RFC 3339 in UTC."""
+    return (_EPOCH + timedelta(microseconds=timestamp_us)).isoformat().replace("+00:00", "Z")
+
+
+class Line:
+    """Rows of one line, at most `rows_held`, of which the oldest goes first."""
+
+    __slots__ = ("_features", "_held", "_rows_held", "_times_us", "_trimmed", "_values", "_window_rows", "touched_s")
+
+    def __init__(self, features: Sequence[str], window_rows: int, rows_held: int) -> None:
+        self._features = features
+        self._window_rows = window_rows
+        self._rows_held = rows_held
+        self._times_us = array("q")
+        self._values = array("f")  # row after row
+        self._held: list[int] = []  # a bit set of the features that a row took from the row before
+        self._trimmed = False
+        self.touched_s = 0.0
+
+    def put(self, reading: Reading, time_us: int | None, arrival_us: int, stream_id: str) -> Window:
+        """Take a row in and give the window that ends at it. A row without a time is the newest.
+
+        A row that is held already, with equal values, changes nothing. Raises InvalidValues, RowConflict, RowTooLate.
+        """
+        times_us = self._times_us
+        place = len(times_us)
+        if time_us is None:
+            time_us = max(arrival_us, times_us[-1] + 1) if place else arrival_us
+        elif place and time_us <= times_us[-1]:
+            place = bisect_left(times_us, time_us)
+        if self._trimmed and place < self._window_rows - 1:
+            raise RowTooLate(stream_id, as_time(time_us), as_time(times_us[self._window_rows - 2]))
+        width = len(self._features)
+        values, held = reading.filled(self._values[(place - 1) * width : place * width] if place else None)
+        row = array("f", values)
+        if place < len(times_us) and times_us[place] == time_us:
+            self._refuse_conflict(place, row, held, stream_id)
+            return self._window(place)
+        if held:
+            self._refuse_stale(reading, place, held)
+        times_us.insert(place, time_us)
+        self._values[place * width : place * width] = row
+        self._held.insert(place, held)
+        window = self._window(place)
+        if len(times_us) > self._rows_held:
+            del times_us[0], self._values[:width], self._held[0]
+            self._trimmed = True
+        return window
+
+    def newest(self) -> Window:
+        """The window that ends at the newest row of a line that has one."""
+        return self._window(len(self._times_us) - 1)
+
+    def _window(self, place: int) -> Window:
+        width = len(self._features)
+        stop = place + 1
+        start = max(0, stop - self._window_rows)
+        values = self._values[start * width : stop * width]
+        real = stop - start
+        if real < self._window_rows:
+            values = values[:width] * (self._window_rows - real) + values
+        rows = np.frombuffer(values, np.float32).reshape(1, self._window_rows, width)
+        held = self._held[start:stop]
+        if not any(held):
+            return Window(rows, real, 1.0)
+        measured_share = 1.0 - sum(map(int.bit_count, held)) / (real * width)
+        return Window(rows, real, round(measured_share, SHARE_DIGITS))
+
+    def _refuse_conflict(self, place: int, row: Sequence[float], held: int, stream_id: str) -> None:
+        """A retry has to bring the values that are held; a value that was missing has to be missing again."""
+        faults = []
+        first = place * len(self._features)
+        for index, (name, given) in enumerate(zip(self._features, row, strict=True)):
+            known = self._values[first + index]
+            was_held, is_held = self._held[place] >> index & 1, held >> index & 1
+            if was_held != is_held or (not is_held and known != given):
+                given_text, known_text = (
+                    "nothing" if gap else f"{value:g}" for gap, value in ((is_held, given), (was_held, known))
+                )
+                faults.append(Fault(f"data.{name}", given_text, f"{known_text}, as before"))
+        if faults:
+            raise RowConflict(stream_id, as_time(self._times_us[place]), faults)
+
+    def _refuse_stale(self, reading: Reading, place: int, held: int) -> None:
+        """A value is held for a window at most: a window without one measured value of a sensor says nothing of it."""
+        rows = max(self._window_rows, 2)
+        if place < rows - 1:
+            return  # the first row of a line is always measured, and is part of this window
+        for earlier in self._held[place - rows + 1 : place]:
+            held &= earlier
+            if not held:
+                return
+        raise InvalidValues([fault for index, fault in reading.gaps if held >> index & 1])
+
+
+class LineStore:
+    """The lines that one model knows, by `stream_id`.
+
+    A line that was idle for longer than `idle_s` is forgotten, and beyond `lines_max` the one idle for longest.
+    """
+
+    def __init__(
+        self, features: Sequence[str], window_rows: int, *, rows_held: int, lines_max: int, idle_s: float
+    ) -> None:
+        assert rows_held >= window_rows, "a window has to fit"
+        self._features = tuple(features)
+        self._window_rows = window_rows
+        self._rows_held = rows_held
+        self._lines_max = lines_max
+        self._idle_s = idle_s
+        self._lines: OrderedDict[str, Line] = OrderedDict()  # the one idle for longest comes first
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __contains__(self, stream_id: str) -> bool:
+        return stream_id in self._lines
+
+    def new_line(self) -> Line:
+        """A line that is not part of the store."""
+        return Line(self._features, self._window_rows, self._rows_held)
+
+    def alone(self, reading: Reading) -> Window:
+        """The window of a row that belongs to no line: that row, repeated. Raises InvalidValues."""
+        values, _ = reading.filled(None)
+        rows = np.frombuffer(array("f", values) * self._window_rows, np.float32)
+        return Window(rows.reshape(1, self._window_rows, len(values)), 1, 1.0)
+
+    def put(self, stream_id: str, reading: Reading, time_us: int | None, arrival_us: int, now_s: float) -> Window:
+        """Take a row into its line and give the window that ends at it. A refused row leaves everything as it was.
+
+        Raises InvalidValues, RowConflict, RowTooLate.
+        """
+        lines = self._lines
+        self._forget_idle(now_s)
+        line = lines.get(stream_id)
+        fresh = line is None
+        if line is None:
+            line = self.new_line()
+        window = line.put(reading, time_us, arrival_us, stream_id)
+        line.touched_s = now_s
+        lines[stream_id] = line
+        lines.move_to_end(stream_id)
+        if fresh and len(lines) > self._lines_max:
+            lines.popitem(last=False)
+        return window
+
+    def _forget_idle(self, now_s: float) -> None:
+        lines = self._lines
+        while lines:
+            stream_id, line = next(iter(lines.items()))
+            if now_s - line.touched_s <= self._idle_s:
+                return
+            del lines[stream_id]

@@ -1,0 +1,1 @@
+"""Sessions, the threads that run them, and what was measured of them."""

@@ -1,0 +1,228 @@
+"""One HTTP request and its response on plain ASGI: what every handler is given and gives back."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import zlib
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from inference.engine import Engine
+from inference.errors import InferenceError, MalformedBody, TooLarge, UnsupportedMedia
+from inference.monitoring.logs import PredictionLog
+from inference.request import Answer, Prediction, Request
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = tuple[tuple[bytes, bytes], ...]
+
+JSON = b"application/json"
+ENCODINGS = (b"gzip", b"deflate", b"identity")  # of a body
+REQUEST_ID_CHARS_MAX = 128
+WATCH_INTERVAL_S = 0.02  # a caller that hangs up frees its place within two of these
+
+
+class CallerGone(Exception):
+    """The caller hung up; there is nobody to answer."""
+
+
+class Response(msgspec.Struct, frozen=True):
+    """Status, body and headers of an answer."""
+
+    status: int
+    body: bytes
+    content_type: bytes = JSON
+    headers: Headers = ()
+
+
+class IdSource:
+    """Ids that are unique over restarts and replicas: 48 random bits of the process, then a counter."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = f"{prefix}{os.urandom(6).hex()}"
+        self._count = itertools.count(1)
+
+    def __call__(self) -> str:
+        """The next id."""
+        return f"{self._prefix}{next(self._count):06x}"
+
+
+class HangUpWatch:
+    """Notices callers that hang up while their request waits.
+
+    Listening to a connection costs as much as a small prediction, so only requests older than one interval are watched:
+    one shared timer turns the generation of new requests into watched ones.
+    """
+
+    def __init__(self) -> None:
+        self._young: set[Exchange] = set()
+        self._old: set[Exchange] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, exchange: Exchange) -> None:
+        """A request begins to wait."""
+        self._young.add(exchange)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(WATCH_INTERVAL_S, self._turn)
+
+    def discard(self, exchange: Exchange) -> None:
+        """The request no longer waits."""
+        self._young.discard(exchange)
+        self._old.discard(exchange)
+
+    def _turn(self) -> None:
+        self._timer = None
+        for exchange in self._old:
+            exchange.start_watching()
+        self._old, self._young = self._young, set()
+        if self._old:
+            self._timer = asyncio.get_running_loop().call_later(WATCH_INTERVAL_S, self._turn)
+
+
+class Exchange(msgspec.Struct, eq=False):
+    """One HTTP request as the handlers see it; `headers` by lower-case name, of a header given twice the last."""
+
+    scope: Message
+    headers: Mapping[bytes, bytes]
+    receive: Receive
+    send: Send
+    engine: Engine
+    watch: HangUpWatch
+    body_bytes_max: int
+    request_id: str
+    predictions: PredictionLog
+    path_params: Mapping[str, str]
+    _waiting: asyncio.Future[Answer] | None = None
+    _watcher: asyncio.Task[None] | None = None
+
+    @property
+    def method(self) -> str:
+        """GET, POST ..."""
+        return self.scope["method"]
+
+    @property
+    def path(self) -> str:
+        """The decoded path."""
+        return self.scope["path"]
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query's fields; of a field given twice the last."""
+        return dict(parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True))
+
+    def header(self, name: bytes) -> bytes | None:
+        """The value of a header by its lower-case name."""
+        return self.headers.get(name)
+
+    def now(self) -> float:
+        """Seconds of the engine's clock."""
+        return self.engine.clock()
+
+    async def body(self) -> bytes:
+        """The whole body, decompressed. Raises TooLarge, UnsupportedMedia, MalformedBody, CallerGone."""
+        encoding = self.headers.get(b"content-encoding", b"identity").lower()
+        if encoding not in ENCODINGS:
+            accepted = [name.decode() for name in ENCODINGS]
+            raise UnsupportedMedia("content-encoding", encoding.decode("latin-1"), accepted)
+        limit = self.body_bytes_max
+        declared = self.headers.get(b"content-length")
+        if declared is not None and int(declared) > limit:
+            raise TooLarge("body", f"{int(declared)} bytes", f"at most {limit} bytes")
+        message = await self.receive()
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            if message["type"] == "http.disconnect":
+                raise CallerGone
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > limit:
+                raise TooLarge("body", f"more than {limit} bytes", f"at most {limit} bytes")
+            if not message.get("more_body"):
+                break
+            message = await self.receive()
+        raw = parts[0] if len(parts) == 1 else b"".join(parts)
+        return raw if encoding == b"identity" else decompressed(raw, encoding, limit)
+
+    async def predict(self, request: Request) -> Prediction:
+        """The engine's answer; raises the InferenceError that ended the request.
+
+        A caller that hangs up meanwhile frees its place, and CallerGone is raised.
+        """
+        self._waiting = self.engine.ask(request)
+        self.watch.add(self)
+        try:
+            answer = await self._waiting
+        finally:
+            self.engine.cancel(request)
+            self.watch.discard(self)
+            if self._watcher is not None:
+                self._watcher.cancel()
+        if isinstance(answer, InferenceError):
+            raise answer
+        if self.predictions.enabled:
+            self.predictions.write(self.request_id, answer, request.inputs)
+        return answer
+
+    def start_watching(self) -> None:
+        """Wait for the caller's hang-up; the body has been read, so nothing else can come."""
+        self._watcher = asyncio.ensure_future(self._watch_connection())
+
+    async def _watch_connection(self) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(CallerGone())
+
+
+class Pending(msgspec.Struct, frozen=True, eq=False):
+    """A request that has been read and checked, and what turns its prediction into the response."""
+
+    request: Request
+    respond: Callable[[Prediction], Response]
+
+
+Begin = Callable[[Exchange, bytes], Pending | None]
+"""Reads a whole plain body without waiting; None where that takes more. Raises InferenceError."""
+
+
+def check_json_size(size: int, limit: int, instead: str) -> None:
+    """Raise TooLarge, which names the other form, for JSON that would hold up everybody while it is read."""
+    if size > limit:
+        raise TooLarge("JSON", f"{size} bytes", f"at most {limit} bytes; {instead}")
+
+
+def decompressed(raw: bytes, encoding: bytes, limit: int) -> bytes:
+    """`raw` by gzip or deflate (zlib or raw), at most `limit` bytes. Raises TooLarge, MalformedBody."""
+    windows = (zlib.MAX_WBITS | 16,) if encoding == b"gzip" else (zlib.MAX_WBITS, -zlib.MAX_WBITS)
+    fault = ""
+    for window in windows:
+        stream = zlib.decompressobj(window)
+        try:
+            body = stream.decompress(raw, limit + 1)
+        except zlib.error as error:
+            fault = str(error)
+            continue
+        if len(body) > limit:
+            raise TooLarge("body", f"more than {limit} bytes when decompressed", f"at most {limit} bytes")
+        if not stream.eof:
+            fault = "the compressed stream ends early"
+            continue
+        return body
+    raise MalformedBody(f"its content-encoding is {encoding.decode()}, and {fault}", "a whole compressed stream")
+
+
+def request_id_of(headers: Mapping[bytes, bytes], make_id: IdSource) -> str:
+    """The caller's X-Request-ID if it is short and printable, else a new id."""
+    value = headers.get(b"x-request-id")
+    if value is not None:
+        text = value.decode("latin-1")
+        if 0 < len(text) <= REQUEST_ID_CHARS_MAX and text.isascii() and text.isprintable():
+            return text
+    return make_id()

@@ -1,0 +1,201 @@
+"""The HTTP application: which path goes where, and how an error becomes a response.
+
+The two predict routes are plain ASGI, since routing and middleware cost as much as a small model. Everything else is
+routed by Starlette. Every handler takes an Exchange and gives back a Response.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from starlette.routing import Route, Router
+
+from inference.engine import Engine
+from inference.errors import InferenceError, MethodNotAllowed, RouteNotFound
+from inference.monitoring.logs import PredictionLog
+from inference.servers import inference_api, open_inference
+from inference.servers.exchange import (
+    Begin,
+    CallerGone,
+    Exchange,
+    HangUpWatch,
+    IdSource,
+    Message,
+    Receive,
+    Response,
+    Send,
+    request_id_of,
+)
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Exchange], Awaitable[Response]]
+Observe = Callable[[str, str, int, str], None]
+
+PATHS_KEPT = 1024  # whose route is remembered; some 300 bytes each
+NO_PARAMS: Mapping[str, str] = {}
+STREAM_PATH = "/api/inference/stream"
+INFER_PATH = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer")
+
+
+class InternalError(InferenceError):
+    """A fault of the server itself; the log has the rest under the request's id."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"The server failed on this request. Its log tells why, under request id {request_id}.")
+
+
+@dataclass(slots=True, frozen=True)
+class PredictRoute:
+    """A route that predicts: `begin` for a plain body that is here, `handler` for every other."""
+
+    template: str
+    handler: Handler
+    begin: Begin
+
+
+@dataclass(slots=True, frozen=True)
+class Page:
+    """One path: its handlers by method."""
+
+    path: str
+    handlers: Mapping[str, Handler]
+
+
+class App:
+    """The ASGI application.
+
+    `stream` and `infer` answer the two predict routes, `pages` all others; `observe(path, method, status, reason)` is
+    told of every answer. `fast_route` answers plain bodies of the predict routes without coming through here.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        stream: PredictRoute,
+        infer: PredictRoute,
+        pages: Sequence[Page],
+        body_bytes_max: int,
+        observe: Observe,
+        predictions: PredictionLog,
+    ) -> None:
+        self.engine = engine
+        self._stream = stream
+        self._infer = infer
+        # The predict route of a path, and the path's parameters.
+        self.predict_route = functools.lru_cache(PATHS_KEPT)(self._predict_route)
+        self._body_bytes_max = body_bytes_max
+        self.observe = observe
+        self.predictions = predictions
+        self._watch = HangUpWatch()
+        self._request_ids = IdSource("req_")
+        routes = [Route(page.path, endpoint=_Endpoint(self, page)) for page in pages]
+        self._router = Router(routes=routes, redirect_slashes=False, default=_Endpoint(self, None))
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        found = self.predict_route(scope["path"])
+        if found is None:
+            await self._router(scope, receive, send)
+        else:
+            route, params = found
+            await self.answer(route.template, {"POST": route.handler}, scope, receive, send, params)
+
+    def _predict_route(self, path: str) -> tuple[PredictRoute, Mapping[str, str]] | None:
+        if path == STREAM_PATH:
+            return self._stream, NO_PARAMS
+        if path.startswith("/v2/models/") and (match := INFER_PATH.fullmatch(path)) is not None:
+            name, version = match.groups()
+            return self._infer, {"name": name} if version is None else {"name": name, "version": version}
+        return None
+
+    def exchange(
+        self, scope: Message, headers: Mapping[bytes, bytes], receive: Receive, send: Send, params: Mapping[str, str]
+    ) -> Exchange:
+        """This request as handlers see it."""
+        request_id = request_id_of(headers, self._request_ids)
+        limit = self._body_bytes_max
+        watch, predictions = self._watch, self.predictions
+        return Exchange(scope, headers, receive, send, self.engine, watch, limit, request_id, predictions, params)
+
+    async def answer(
+        self,
+        route: str,
+        handlers: Mapping[str, Handler] | None,
+        scope: Message,
+        receive: Receive,
+        send: Send,
+        params: Mapping[str, str] | None = None,
+    ) -> None:
+        """Run the handler of this method and send its response, or the one that its error becomes."""
+        exchange = self.exchange(scope, dict(scope["headers"]), receive, send, params or NO_PARAMS)
+        try:
+            response = await _handler(handlers, scope)(exchange)
+        except CallerGone:
+            self.observe(route, scope["method"], 499, "caller_gone")
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer and the log the rest
+            response = self.error_response(exchange, route, error)
+        else:
+            self.observe(route, scope["method"], response.status, "")
+        await send({"type": "http.response.start", "status": response.status, "headers": head(response, exchange)})
+        await send({"type": "http.response.body", "body": response.body})
+
+    def error_response(self, exchange: Exchange, route: str, error: Exception) -> Response:
+        """What an error becomes; it is counted and logged here."""
+        if not isinstance(error, InferenceError):
+            log.error("request failed", exc_info=error, extra={"request_id": exchange.request_id})
+            error = InternalError(exchange.request_id)
+        level = logging.ERROR if error.reason == "run_failed" else logging.DEBUG
+        if log.isEnabledFor(level):
+            faults = [str(fault) for fault in error.details[:8]]
+            log.log(level, "%s", error, extra={"request_id": exchange.request_id, "faults": faults})
+        api = open_inference if exchange.path == "/v2" or exchange.path.startswith("/v2/") else inference_api
+        response = api.error_response(error)
+        self.observe(route, exchange.method, response.status, error.reason)
+        headers = list(response.headers)
+        if error.retry_after_s is not None:
+            headers.append((b"retry-after", str(math.ceil(error.retry_after_s)).encode()))
+        if isinstance(error, MethodNotAllowed):
+            headers.append((b"allow", ", ".join(error.allowed).encode()))
+        if exchange.header(b"expect") is not None:
+            headers.append((b"connection", b"close"))  # the body may never come, so the next request cannot be found
+        return Response(response.status, response.body, response.content_type, tuple(headers))
+
+
+def head(response: Response, exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    """The headers of a response."""
+    return [
+        (b"content-type", response.content_type),
+        (b"content-length", b"%d" % len(response.body)),
+        (b"x-request-id", exchange.request_id.encode()),
+        *response.headers,
+    ]
+
+
+@dataclass(slots=True, frozen=True)
+class _Endpoint:
+    """A page as the ASGI application that Starlette's router calls; without a page, the answer to an unknown path."""
+
+    app: App
+    page: Page | None
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        route, handlers = (self.page.path, self.page.handlers) if self.page else ("unknown", None)
+        await self.app.answer(route, handlers, scope, receive, send, scope.get("path_params", {}))
+
+
+def _handler(handlers: Mapping[str, Handler] | None, scope: Message) -> Handler:
+    if handlers is None:
+        raise RouteNotFound(scope["path"])
+    method = "GET" if scope["method"] == "HEAD" else scope["method"]
+    handler = handlers.get(method)
+    if handler is None:
+        raise MethodNotAllowed(scope["method"], handlers)
+    return handler

@@ -1,0 +1,153 @@
+"""`/api/inference`: the product's own API. What the bytes mean is in `protocols.inference_json`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from inference.errors import (
+    Fault,
+    InferenceError,
+    InvalidValues,
+    NonFiniteOutput,
+    QueueFull,
+    UnknownField,
+    UnsupportedMedia,
+)
+from inference.model_manager import ModelManager, ServedModel
+from inference.pipeline.sample import Prepared, Sample
+from inference.protocols.inference_json import decode_call, encode_answer, encode_error, version_number
+from inference.request import Prediction
+from inference.servers.exchange import Exchange, IdSource, Pending, Response, check_json_size
+from inference.settings import Settings
+
+DECODERS_MAX = 4  # threads that decode images; each holds one decoded picture (3 bytes a pixel)
+IMAGES_WAITING_MAX = 64  # for a decoder: about 0.2 s of pictures of 1 megapixel on two threads
+RETRY_AFTER_S = 1.0
+
+STATUS_BY_REASON: dict[str, int] = {
+    "bad_request": 400,
+    "malformed_body": 400,
+    "unknown_field": 400,
+    "unsupported": 400,
+    "not_found": 404,
+    "model_not_found": 404,
+    "version_not_found": 404,
+    "method_not_allowed": 405,
+    "row_conflict": 409,
+    "too_large": 413,
+    "unsupported_media_type": 415,
+    "invalid_values": 422,
+    "invalid_tensor": 422,
+    "inputs_rejected": 422,
+    "invalid_image": 422,
+    "row_too_late": 422,
+    "internal_error": 500,
+    "run_failed": 500,
+    "non_finite_output": 500,
+    "unavailable": 503,
+    "queue_full": 503,
+    "stopping": 503,
+    "model_not_ready": 503,
+    "deadline_passed": 504,
+}
+
+
+def error_response(error: InferenceError) -> Response:
+    """The error with its status and `{"error", "reason", "details"}` as body."""
+    return Response(STATUS_BY_REASON.get(error.reason, 500), encode_error(error))
+
+
+class InferenceApi:
+    """The handlers of `/api/inference` over the models that are served."""
+
+    def __init__(self, models: ModelManager, settings: Settings) -> None:
+        self._models = models
+        self._timeout_s = settings.server.request_timeout_s
+        self._json_bytes_max = settings.server.json_bytes_max
+        self._image_types = tuple(f"image/{name}" for name in settings.images.formats)
+        self._prediction_ids = IdSource("pred_")
+        self._decoders = ThreadPoolExecutor(min(DECODERS_MAX, os.cpu_count() or 1), thread_name_prefix="decoder")
+        self._waiting_images = 0
+
+    async def predict_stream(self, exchange: Exchange) -> Response:
+        """POST /api/inference/stream: one prediction. Raises the InferenceError that ends the request.
+
+        A valid row is part of its line's window from here on, whether or not the engine then takes the request.
+        """
+        arrived_s = exchange.now()
+        served, prepared = await self._prepared(exchange, arrived_s)
+        pending = self._pending(exchange, served, prepared, arrived_s)
+        return pending.respond(await exchange.predict(pending.request))
+
+    def begin(self, exchange: Exchange, body: bytes) -> Pending | None:
+        """`predict_stream` of a JSON body that is here, up to the wait; None for whatever is not that simple."""
+        if media_type(exchange.header(b"content-type")) != "application/json" or exchange.scope["query_string"]:
+            return None
+        arrived_s = exchange.now()
+        served, sample = self._read_json(body, arrived_s)
+        if served.pipeline.blocking:
+            return None
+        return self._pending(exchange, served, served.pipeline.prepare(sample), arrived_s)
+
+    def _pending(self, exchange: Exchange, served: ServedModel, prepared: Prepared, arrived_s: float) -> Pending:
+        prediction_id = self._prediction_ids()
+        request = served.request(prepared.tensors, request_id=prediction_id, now=arrived_s, timeout_s=self._timeout_s)
+
+        def respond(prediction: Prediction) -> Response:
+            if prediction.non_finite:
+                raise NonFiniteOutput(served.label, prediction.non_finite)
+            result = served.pipeline.result(prediction.outputs, prepared, exchange.now() - arrived_s)
+            return Response(200, encode_answer(prediction_id, served.key.name, served.key.version, result))
+
+        return Pending(request, respond)
+
+    async def _prepared(self, exchange: Exchange, now_s: float) -> tuple[ServedModel, Prepared]:
+        """The model and its tensors; body and sample are let go here, before the request waits."""
+        served, sample = await self._read(exchange, now_s)
+        pipeline = served.pipeline
+        return served, await self._decoded(served, sample) if pipeline.blocking else pipeline.prepare(sample)
+
+    async def _read(self, exchange: Exchange, now_s: float) -> tuple[ServedModel, Sample]:
+        """The model that is asked, and what it is to judge: a JSON body, or an image whose model the query names."""
+        query = exchange.query
+        content_type = media_type(exchange.header(b"content-type"))
+        if content_type in self._image_types:
+            unknown = [name for name in query if name not in ("model_name", "model_version")]
+            if unknown:
+                raise UnknownField("query", unknown, ["model_name", "model_version"])
+            if "model_name" not in query:
+                raise InvalidValues([Fault("query.model_name", "nothing", "the name of the model that is asked")])
+            version = version_number(query["model_version"]) if "model_version" in query else None
+            served = self._models.resolve(query["model_name"], version)
+            return served, Sample({}, await exchange.body(), None, time.time_ns() // 1000, now_s)
+        if content_type != "application/json":
+            raise UnsupportedMedia("content-type", content_type, ["application/json", *self._image_types])
+        if query:
+            raise UnknownField("query", list(query), ())
+        return self._read_json(await exchange.body(), now_s)
+
+    def _read_json(self, body: bytes, now_s: float) -> tuple[ServedModel, Sample]:
+        check_json_size(len(body), self._json_bytes_max, "send a large image itself, as image/jpeg or image/png")
+        call = decode_call(body)
+        served = self._models.resolve(call.model_name, call.version)
+        return served, Sample(call.data, None, call.stream_id, time.time_ns() // 1000, now_s)
+
+    async def _decoded(self, served: ServedModel, sample: Sample) -> Prepared:
+        """`prepare` in a decoder's thread. Raises QueueFull while too many images wait for one."""
+        if self._waiting_images >= IMAGES_WAITING_MAX:
+            raise QueueFull(str(served.key), "images", self._waiting_images, IMAGES_WAITING_MAX, RETRY_AFTER_S)
+        self._waiting_images += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._decoders, served.pipeline.prepare, sample)
+        finally:
+            self._waiting_images -= 1
+
+
+def media_type(header: bytes | None) -> str:
+    """The type without its parameters, in lower case; a body without one is taken for JSON."""
+    if header is None or header == b"application/json":
+        return "application/json"
+    return header.split(b";", 1)[0].strip().lower().decode("latin-1")

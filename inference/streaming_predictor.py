@@ -1,0 +1,155 @@
+"""The streaming door: `python -m inference.streaming_predictor` and `glassai serve` serve live predictions."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from inference.errors import StartError
+from inference.settings import Settings
+from inference.version import VERSION
+
+log = logging.getLogger(__name__)
+
+EXIT_CANNOT_START = 2
+GC_OBJECTS, GC_YOUNG_ROUNDS, GC_OLD_ROUNDS = 50_000, 20, 50  # 50,000 small objects are some 5 MB
+SWITCH_INTERVAL_S = 0.05  # longer than any single piece of Python in another thread takes
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+BUNDLED_EXAMPLE = (
+    '{"model_name":"lstm_defect_predictor","data":{"timestamp":"2025-12-05T10:00:00Z",'
+    '"furnace_temperature":1550.0,"belt_speed":150.0,"pressure":15.5}}'
+)
+
+
+def build_parser(prog: str = "python -m inference.streaming_predictor") -> argparse.ArgumentParser:
+    """The options of the door."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Serve live predictions over HTTP from a folder of ONNX models.",
+        epilog="Every other setting: `glassai config` lists them; a TOML file or GLASSAI_* variables set them.",
+    )
+    parser.add_argument("--models", metavar="DIR", help="folder that holds NAME/VERSION/model.onnx (default: models)")
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1, this machine only)")
+    parser.add_argument("--port", type=int, help="port to listen on, 0 takes a free one (default: 8000)")
+    parser.add_argument("--config", metavar="FILE", type=Path, help="settings file (TOML)")
+    parser.add_argument(
+        "--required",
+        metavar="NAME",
+        action="append",
+        help="a model without which the server is not ready; may be given several times",
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "python -m inference.streaming_predictor") -> int:
+    """Serve until a signal comes. Returns the exit status: 0 after a graceful stop, 2 if the server cannot start."""
+    from inference.settings_source import load_settings
+
+    options = build_parser(prog).parse_args(argv)
+    overrides = {
+        "models.folder": options.models,
+        "server.host": options.host,
+        "server.port": options.port,
+        "models.required": options.required,
+    }
+    given = {key: value for key, value in overrides.items() if value is not None}
+    try:
+        loaded = load_settings(options.config, os.environ, given)
+        serve(loaded.settings)
+    except StartError as error:
+        print(f"glassai: {error}", file=sys.stderr)  # noqa: T201 - the caller's terminal is where this belongs
+        return EXIT_CANNOT_START
+    return 0
+
+
+def serve(settings: Settings) -> None:
+    """Serve with these settings until a signal comes. Raises StartError."""
+    import uvloop
+
+    from inference.monitoring.logs import configure
+    from inference.servers.listener import listen
+
+    configure(settings.logging)
+    tune_the_interpreter()
+    listener = listen(settings.server.host, settings.server.port)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings, listener))
+    finally:
+        listener.close()
+
+
+def tune_the_interpreter() -> None:
+    """Fit Python to one busy loop with runner threads beside it; docs/benchmarks.md has what each gave.
+
+    Look for garbage cycles more seldom: a busy server makes many objects that all die without any. And let the loop
+    finish what it is at before a runner thread takes the interpreter from it.
+    """
+    gc.set_threshold(GC_OBJECTS, GC_YOUNG_ROUNDS, GC_OLD_ROUNDS)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    from inference.engine import Engine
+    from inference.model_manager import ModelManager
+    from inference.monitoring.metrics import Metrics
+    from inference.runtime.session import OnnxSessionProvider
+
+    metrics = Metrics()
+    engine = Engine()
+    models = ModelManager(settings, engine, OnnxSessionProvider(), metrics)
+    models.start()  # the loaders work while the HTTP modules are imported
+    from inference.servers.lifecycle import Server
+    from inference.servers.routes import build_app
+
+    app = build_app(settings, engine, models, metrics)
+    address = listener.getsockname()
+    print(banner(settings.server.host, address[1], models.names()), flush=True)  # noqa: T201 - for who started it
+    try:
+        await Server(app, engine, settings.server).serve([listener])
+    finally:
+        await models.stop()
+        log.info("stopped")
+
+
+def banner(host: str, port: int, names: Sequence[str]) -> str:
+    """What a person who has started the server wants to know: where it is, who can reach it, a line to try."""
+    shown = "localhost" if host in (*LOOPBACK, "0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
+    url = f"http://{shown}:{port}"
+    if host in LOOPBACK:
+        reach = (
+            f"Listening on {host} only, since there is no authentication yet. --host 0.0.0.0 opens it to the network."
+        )
+    else:
+        reach = (
+            f"Warning: listening on {host} without authentication. Whoever reaches port {port} can ask for predictions."
+        )
+    if "lstm_defect_predictor" in names:
+        example = f"curl -s {url}/api/inference/stream -H 'content-type: application/json' -d '{BUNDLED_EXAMPLE}'"
+    else:
+        example = f"curl -s {url}/v2/models/{names[0] if names else 'NAME'}"
+    return "\n".join(
+        [
+            f"Glass AI Inference {VERSION}",
+            f"  {url:<40} start page, with a form to try a prediction",
+            f"  {url + '/health/ready':<40} whether every required model answers",
+            f"  {url + '/metrics':<40} metrics (Prometheus)",
+            f"  {url + '/openapi.json':<40} the API (OpenAPI 3.1)",
+            f"Models: {', '.join(names) or 'none found'}",
+            reach,
+            "Try:",
+            f"  {example}",
+            "Stop with Ctrl-C.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""Stopping: what was accepted is answered, what comes is refused, nothing is left behind."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.inference import tiny_models
+from tests.inference.live_server import LiveServer
+
+BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [1.0]}]}).encode()
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    tiny_models.package(tmp_path, "adder", 1, tiny_models.adder)
+    tiny_models.package(tmp_path, "slow", 1, lambda path: tiny_models.slow(path, 60))
+    return tmp_path
+
+
+def pending(server: LiveServer) -> int:
+    """Accepted requests without an answer, as the metrics show them."""
+    lines = server.get("/metrics").body.decode().splitlines()
+    return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if line.startswith("glassai_requests_pending{"))
+
+
+def wait_pending(server: LiveServer, count: int) -> None:
+    end = time.monotonic() + 30
+    while pending(server) != count:
+        assert time.monotonic() < end, f"{pending(server)} pending, not {count}"
+
+
+def ask_until_stopped(connection: http.client.HTTPConnection) -> Counter[str]:
+    """Statuses seen on one connection until the server is gone."""
+    seen: Counter[str] = Counter()
+    while True:
+        try:
+            connection.request("POST", "/v2/models/adder/infer", BODY)
+        except (ConnectionError, http.client.CannotSendRequest):
+            return seen
+        try:
+            response = connection.getresponse()
+        except (http.client.RemoteDisconnected, ConnectionResetError):
+            seen["closed"] += 1  # an idle connection that was closed while this request was on its way
+            return seen
+        seen[str(response.status)] += 1
+        assert response.read()
+        if response.status != 200:
+            return seen
+
+
+def test_sigterm_under_load_loses_nothing_and_leaves_nothing(models: Path):
+    with LiveServer(models, ["--required", "adder"]) as server:
+
+        def ask(_: int) -> Counter[str]:
+            with closing(server.connect()) as connection:
+                return ask_until_stopped(connection)
+
+        with ThreadPoolExecutor(16) as pool:
+            asking = [pool.submit(ask, n) for n in range(16)]
+            end = time.monotonic() + 30
+            while "200" not in server.get("/metrics").body.decode():
+                assert time.monotonic() < end
+            family = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]
+            assert server.stop() == 0
+            seen = sum((future.result() for future in asking), Counter())
+        assert seen["200"] > 0
+        assert not seen.keys() - {"200", "503", "closed"}
+        assert not [process for process in family if process.is_running()]
+        assert "Traceback" not in server.output
+
+
+def test_a_request_in_flight_at_sigterm_is_answered(models: Path):
+    with LiveServer(models, ["--required", "slow"]) as server, ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(server.post, "/v2/models/slow/infer", BODY) for _ in range(3)]
+        wait_pending(server, 3)
+        assert server.stop() == 0
+        assert [future.result().status for future in asking] == [200, 200, 200]
+
+
+def test_the_drain_limit_ends_the_wait_and_tells_who_waits(models: Path):
+    env = {"GLASSAI_SERVER_DRAIN_LIMIT_S": "0.05"}
+    with LiveServer(models, ["--required", "slow"], env) as server, ThreadPoolExecutor(9) as pool:
+        asking = [pool.submit(server.post, "/v2/models/slow/infer", BODY) for _ in range(8)]
+        wait_pending(server, 8)
+        assert server.stop() == 0
+        replies = [future.result() for future in asking]
+        assert {reply.status for reply in replies} <= {200, 503}
+        assert "The server is stopping" in replies[-1].json["error"]
+
+
+def test_a_second_signal_does_not_wait(models: Path):
+    with LiveServer(models, ["--required", "slow"]) as server, ThreadPoolExecutor(9) as pool:
+        asking = [pool.submit(server.post, "/v2/models/slow/infer", BODY) for _ in range(8)]
+        wait_pending(server, 8)
+        server.process.send_signal(signal.SIGINT)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+        for future in asking:
+            error = future.exception()
+            assert error is None or isinstance(error, (ConnectionError, http.client.HTTPException))
+
+
+def test_who_hangs_up_frees_the_place_and_never_runs(models: Path):
+    with LiveServer(models, ["--required", "slow"], {"GLASSAI_HEALTH_CANARY_INTERVAL_S": "10"}) as server:
+        connections = []
+        for _ in range(5):
+            connection = server.connect()
+            connection.request("POST", "/v2/models/slow/infer", BODY)
+            connections.append(connection)
+        wait_pending(server, 5)
+        for connection in connections:
+            connection.close()
+        wait_pending(server, 0)
+        metrics = server.get("/metrics").body.decode()
+        assert 'reason="caller_gone"' in metrics
+        assert "Traceback" not in server.output

@@ -1,0 +1,193 @@
+"""The model manager: what can be loaded is served, what cannot says why and harms nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inference.engine import Engine
+from inference.errors import InvalidTensor, ModelNotFound, ModelNotReady, ModelsFolderUnreadable, VersionNotFound
+from inference.model_manager import ModelManager
+from inference.monitoring.metrics import Metrics
+from inference.runtime.session import OnnxSessionProvider
+from inference.settings import HealthSettings, ModelsSettings, RuntimeSettings, Settings
+from tests.inference import tiny_models
+
+Start = Callable[..., ModelManager]
+
+
+class SteppedClock:
+    """Seconds that pass when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> SteppedClock:
+    return SteppedClock()
+
+
+@pytest.fixture
+async def start(tmp_path: Path, clock: SteppedClock) -> AsyncIterator[Start]:
+    managers: list[ModelManager] = []
+
+    def begin(health: HealthSettings | None = None, **models: Any) -> ModelManager:
+        settings = Settings(
+            models=ModelsSettings(folder=str(tmp_path), **models),
+            runtime=RuntimeSettings(profile_cache=str(tmp_path / ".cache")),
+            health=health or HealthSettings(),
+        )
+        manager = ModelManager(settings, Engine(clock), OnnxSessionProvider(), Metrics())
+        managers.append(manager)
+        manager.start()
+        return manager
+
+    yield begin
+    for manager in managers:
+        await manager.stop()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Until something that other threads bring about is so."""
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def ended(manager: ModelManager) -> ModelManager:
+    await until(lambda: all(status.state != "loading" for status in manager.index()))
+    await until(lambda: all(s.answered_s is not None for s in manager.index() if s.state == "ready"))
+    return manager
+
+
+async def test_a_model_is_served_and_answers(tmp_path: Path, start: Start):
+    tiny_models.package(tmp_path, "adder", 1, tiny_models.adder)
+    manager = await ended(start(required=("adder",)))
+    assert manager.readiness().ready
+    served = manager.resolve("adder")
+    assert (served.key.name, served.key.version, served.bare) == ("adder", 1, True)
+    request = served.request({"x": np.ones((2, 1), np.float32)}, request_id="r", now=100.0, timeout_s=5.0)
+    assert (request.rows, request.byte_count, request.deadline_s) == (2, 8, 105.0)
+
+
+async def test_the_highest_version_answers_unless_another_is_named(tmp_path: Path, start: Start):
+    for version in (2, 10, 9):
+        tiny_models.package(tmp_path, "adder", version, tiny_models.adder)
+    manager = await ended(start(versions="all"))
+    assert manager.resolve("adder").key.version == 10
+    assert manager.resolve("adder", 2).key.version == 2
+    assert manager.versions("adder") == [2, 9, 10]
+    with pytest.raises(VersionNotFound, match="2, 9"):
+        manager.resolve("adder", 3)
+
+
+async def test_only_the_chosen_versions_are_loaded(tmp_path: Path, start: Start):
+    for version in (1, 2):
+        tiny_models.package(tmp_path, "adder", version, tiny_models.adder)
+    manager = await ended(start())
+    assert [status.key.version for status in manager.index()] == [2]
+
+
+async def test_an_unknown_model_is_refused_with_the_nearest_name(tmp_path: Path, start: Start):
+    tiny_models.package(tmp_path, "lstm_defect_predictor", 1, tiny_models.adder)
+    manager = await ended(start())
+    with pytest.raises(ModelNotFound, match="Did you mean 'lstm_defect_predictor'"):
+        manager.resolve("lstm_defect_predicter")
+
+
+async def test_what_cannot_be_loaded_says_why_and_keeps_no_other_from_being_served(tmp_path: Path, start: Start):
+    tiny_models.package(tmp_path, "good", 1, tiny_models.adder)
+    tiny_models.package(tmp_path, "corrupt", 1, tiny_models.corrupt)
+    tiny_models.package(tmp_path, "odd", 1, tiny_models.sequence_output)
+    (tmp_path / "hollow" / "1").mkdir(parents=True)
+    manager = await ended(start(required=("good",)))
+    assert manager.readiness().ready
+    states = {status.key.name: (status.state, bool(status.problems)) for status in manager.index()}
+    assert states["good"] == ("ready", False)
+    assert {states[name] for name in ("corrupt", "odd", "hollow")} == {("failed", True)}
+    with pytest.raises(ModelNotReady, match="failed"):
+        manager.resolve("corrupt")
+
+
+async def test_a_required_model_that_is_missing_or_broken_holds_back_readiness(tmp_path: Path, start: Start):
+    tiny_models.package(tmp_path, "broken", 1, tiny_models.corrupt)
+    tiny_models.package(tmp_path, "good", 1, tiny_models.adder)
+    manager = await ended(start(required=("broken", "missing", "good")))
+    readiness = manager.readiness()
+    assert not readiness.ready
+    assert len(readiness.reasons) == 2
+    assert "broken/1: failed" in readiness.reasons[0]
+    assert "missing" in readiness.reasons[1]
+
+
+async def test_an_empty_folder_is_ready_to_serve_nothing(start: Start):
+    assert (await ended(start())).readiness().ready
+
+
+async def test_a_missing_folder_stops_the_start(tmp_path: Path):
+    settings = Settings(models=ModelsSettings(folder=str(tmp_path / "nowhere")))
+    with pytest.raises(ModelsFolderUnreadable, match="nowhere"):
+        ModelManager(settings, Engine(), OnnxSessionProvider(), Metrics()).start()
+
+
+async def test_readiness_ends_when_the_canary_has_not_answered_for_too_long(
+    tmp_path: Path, start: Start, clock: SteppedClock
+):
+    tiny_models.package(tmp_path, "adder", 1, tiny_models.adder)
+    manager = await ended(start(HealthSettings(canary_interval_s=1000, canary_max_age_s=2000), required=("adder",)))
+    clock.now += 1999
+    assert manager.readiness().ready
+    clock.now += 2
+    (reason,) = manager.readiness().reasons
+    assert "its canary last answered 2001.0 s ago" in reason
+
+
+async def test_a_model_that_cannot_be_probed_runs_alone_and_its_canary_shows_that_the_runner_lives(
+    tmp_path: Path, start: Start
+):
+    def fails_always(path: Path) -> Path:
+        return tiny_models.fails_on(path, 1.0)
+
+    tiny_models.package(tmp_path, "sulky", 1, fails_always)
+    manager = await ended(start(required=("sulky",)))
+    profile = manager.resolve("sulky").profile
+    assert (profile.batched, profile.probed) == (False, False)
+    assert "not probed" in profile.reason
+    assert manager.readiness().ready
+
+
+async def test_rows_that_disagree_over_inputs_are_refused(tmp_path: Path, start: Start):
+    tiny_models.package(tmp_path, "two", 1, tiny_models.two_inputs)
+    served = (await ended(start())).resolve("two")
+    inputs = {"a": np.ones((2, 2), np.float32), "b": np.ones((3, 2), np.float32)}
+    with pytest.raises(InvalidTensor, match="batch"):
+        served.request(inputs, request_id="r", now=0.0, timeout_s=1.0)
+
+
+async def test_inputs_in_another_order_share_a_batch(tmp_path: Path, start: Start):
+    tiny_models.package(tmp_path, "two", 1, tiny_models.two_inputs)
+    served = (await ended(start())).resolve("two")
+    a, b = np.ones((1, 2), np.float32), np.ones((1, 2), np.float32)
+    one = served.request({"a": a, "b": b}, request_id="r", now=0.0, timeout_s=1.0)
+    other = served.request({"b": b, "a": a}, request_id="r", now=0.0, timeout_s=1.0)
+    assert one.group == other.group
+
+
+async def test_the_knee_is_measured_after_the_start_and_remembered(tmp_path: Path, start: Start):
+    tiny_models.package(tmp_path, "adder", 1, tiny_models.adder)
+    manager = await ended(start())
+    profile = manager.resolve("adder").profile
+    await until(lambda: profile.knee_source == "measured")
+    await until(lambda: any((tmp_path / ".cache").rglob("*.json")))
+    again = await ended(start())
+    assert again.resolve("adder").profile.knee_source == "cache"
+    assert again.resolve("adder").profile.knee == profile.knee
