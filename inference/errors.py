@@ -20,11 +20,14 @@ InferenceError
 │   ├── UnsupportedMedia        a content type, encoding or image format that is not read
 │   └── Unsupported             a protocol feature that this server does not have
 ├── Unavailable                 nothing was done; trying later may help
-│   ├── QueueFull
+│   ├── QueueFull               the queue is at its bound of rows or bytes
+│   ├── DeadlineUnreachable     too much is ahead of it to be answered in time
 │   ├── Stopping
 │   └── ModelNotReady
 ├── DeadlinePassed              accepted, and not answered in time
 ├── RunFailed                   the model failed on inputs that are not to blame
+│   ├── RunHung                 the run took so long that it was given up
+│   └── RunCrashed              the process that ran the model died
 ├── NonFiniteOutput             the model answered NaN or infinity
 └── StartError                  a command cannot go on
     ├── SettingsInvalid
@@ -35,52 +38,12 @@ InferenceError
 
 from __future__ import annotations
 
-import difflib
-import reprlib
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-import msgspec
+from inference.fault import Fault, nearest, one_of, quoted
 
-GIVEN_CHARS_MAX = 120  # a caller's own value is quoted back, never at length
 FAULTS_MAX = 20  # unknown fields that one error names
-_SHORT = reprlib.Repr()  # at most 4 to 6 items a level, 6 levels
-
-
-class Fault(msgspec.Struct, frozen=True):
-    """One field at fault: where, what was given, what is accepted."""
-
-    field: str
-    given: str
-    accepted: str
-
-    def __str__(self) -> str:
-        return f"{self.field}: given {self.given}, accepted {self.accepted}"
-
-
-def quoted(value: object) -> str:
-    """The caller's value as a bounded piece of text, made in bounded time whatever the value's size and depth."""
-    if isinstance(value, str):
-        text = repr(value[:GIVEN_CHARS_MAX])
-    elif isinstance(value, (list, dict)):
-        text = _SHORT.repr(value)
-    else:
-        text = repr(value)
-    return text if len(text) <= GIVEN_CHARS_MAX else text[: GIVEN_CHARS_MAX - 3] + "..."
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like `name`, or None if none is alike."""
-    name = name[:GIVEN_CHARS_MAX]  # comparing takes time by the square of the length
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return close[0] if close else None
-
-
-def one_of(known: Iterable[str]) -> str:
-    """The sentence part that lists what is accepted, at most 20 names of it."""
-    names = sorted(known)
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return f"one of {', '.join(names[:20])}{more}" if names else "none"
 
 
 class InferenceError(Exception):
@@ -294,6 +257,19 @@ class QueueFull(Unavailable):
         )
 
 
+class DeadlineUnreachable(Unavailable):
+    """The request could not be answered in time, or others that were accepted could not, so it is not begun."""
+
+    reason = "deadline_unreachable"
+
+    def __init__(self, model: str, left_s: float, needed_s: float, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(
+            f"Model {model} cannot answer within the {left_s * 1000:.0f} ms that are left: it would take about "
+            f"{needed_s * 1000:.0f} ms with what is ahead. Retry after {retry_after_s:g} s, or allow more time."
+        )
+
+
 class Stopping(Unavailable):
     """The server finishes what it has accepted and takes nothing new."""
 
@@ -334,6 +310,21 @@ class RunFailed(InferenceError):
 
     def __init__(self, model: str, cause: str) -> None:
         super().__init__(f"Model {model} failed to run: {cause[:300]}")
+
+
+class RunHung(RunFailed):
+    """The run exceeded what the model ever takes, and was given up."""
+
+    reason = "run_hung"
+
+    def __init__(self, model: str, limit_s: float) -> None:
+        super().__init__(model, f"a run took longer than {limit_s:g} s and was given up")
+
+
+class RunCrashed(RunFailed):
+    """The process that ran the model died, by a fault of the model or its runtime."""
+
+    reason = "run_crashed"
 
 
 class NonFiniteOutput(InferenceError):

@@ -6,7 +6,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from inference.errors import Fault, InvalidTensor, nearest, one_of
+from inference.errors import InvalidTensor
+from inference.fault import Fault, nearest, one_of
 from inference.tensor import Tensors, TensorSpec
 
 MODEL_FORMAT = 1

@@ -13,7 +13,8 @@ from types import TracebackType
 
 import numpy as np
 
-from inference.errors import Fault, InvalidValues, ModelPackageInvalid, NonFiniteOutput
+from inference.errors import InvalidValues, ModelPackageInvalid, NonFiniteOutput
+from inference.fault import Fault
 from inference.model import ModelKey, ModelSpec
 from inference.model_repository import (
     MODEL_FILE,

@@ -6,12 +6,22 @@ Structs of msgspec, since one is made for each request and each costs a fifth of
 from __future__ import annotations
 
 from collections.abc import Hashable
+from enum import IntEnum
 
 import msgspec
 
 from inference.errors import InferenceError
 from inference.model import ModelKey
 from inference.tensor import Tensors
+
+
+class Priority(IntEnum):
+    """The band that a request waits in; the numbers are those of the Open Inference Protocol's `priority`."""
+
+    CRITICAL = 1
+    HIGH = 2
+    NORMAL = 3
+    LOW = 4
 
 
 class Request(msgspec.Struct, eq=False):
@@ -29,6 +39,7 @@ class Request(msgspec.Struct, eq=False):
     group: Hashable
     deadline_s: float
     arrived_s: float
+    priority: Priority = Priority.NORMAL
 
 
 class Timings(msgspec.Struct, frozen=True):

@@ -36,6 +36,9 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="Largest JSON, bytes. Its numbers are read at some 60 MB/s while nobody else is served."),
     ] = 4 * MIB
     keep_alive_s: Annotated[Count, Meta(description="Time after which an idle connection is closed, s.")] = 75
+    fast_route: Annotated[
+        bool, Meta(description="Whether plain predict requests are answered from the parser's callbacks.")
+    ] = True
 
 
 class ModelsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 
-from inference.errors import SettingsInvalid, nearest, one_of, quoted
+from inference.errors import SettingsInvalid
+from inference.fault import nearest, one_of, quoted
 from inference.settings import Settings, cross_problems
 
 if sys.version_info >= (3, 11):

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.errors import Fault
+from inference.fault import Fault
 
 Array = NDArray[Any]
 Tensors = dict[str, Array]

@@ -60,8 +60,9 @@ on it.
   each box of pixels; a JPEG is decoded at its smallest DCT scale that is at least twice the target.
 - Output `probabilities` float32 [batch, 5]: calibrated, in the order {", ".join(DEFECT_TYPES)}. Normalisation and
   calibration are nodes of the graph.
-- Five convolutions make 8 x 8 tokens of width 128; four transformer blocks with four heads; mean over the tokens;
-  linear head. {results.cost.parameters} parameters.
+- Five convolutions make 8 x 8 tokens of width 192; four transformer blocks with four heads; mean over the tokens;
+  linear head. {results.cost.parameters} parameters. Trained with bfloat16 matrix products where the processor has them;
+  the graph computes in float32.
 
 ## Data
 Simulated pictures of 1024 x 1024 pixels, the five classes equally often, split by campaign (light, noise, optics and

@@ -15,7 +15,7 @@ from examples.glass_plant.line import DEFECT_TYPES
 
 MEAN = (148.0, 151.0, 149.0)
 STD = (26.0, 26.0, 26.0)
-WIDTH, HEADS, LAYERS, HIDDEN, TOKENS = 128, 4, 4, 256, 64
+WIDTH, HEADS, LAYERS, HIDDEN, TOKENS = 192, 4, 4, 384, 64
 # Convolutions before the tokens: channels in and out, size, stride. 128 pixels become 8 tokens on each side.
 STEM = ((3, 16, 5, 2), (16, 32, 3, 2), (32, 64, 3, 2), (64, 64, 3, 1), (64, WIDTH, 3, 2))
 BATCH, WEIGHT_DECAY, SMOOTHING = 32, 0.03, 0.05
@@ -43,10 +43,12 @@ class Block(nn.Module):
             nn.init.zeros_(last.weight)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Tokens [batch, 64, 128] to tokens of the same shape."""
+        """Tokens [batch, 64, 192] to tokens of the same shape."""
         normed = self.attention_norm(tokens)
         heads = [part(normed).unflatten(2, (HEADS, -1)).transpose(1, 2) for part in (self.query, self.key, self.value)]
-        mixed = functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+        with torch.autocast("cpu", enabled=False):  # torch's bfloat16 attention is three times slower backwards
+            mixed = functional.scaled_dot_product_attention(*[head.float() for head in heads])
+        mixed = mixed.transpose(1, 2).flatten(2)
         tokens = tokens + self.mix(mixed)
         return tokens + self.narrow(functional.relu(self.widen(self.hidden_norm(tokens))))
 
@@ -80,18 +82,24 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def train_classifier(model: nn.Module, name: str, images: ImageSet, epochs: int, rate: float, seed: int) -> float:
-    """Train in place with smoothed cross-entropy on flipped and re-lit pictures; returns the seconds it took."""
+    """Train in place with smoothed cross-entropy on flipped and re-lit pictures; returns the seconds it took.
+
+    Matrix products run in bfloat16 where the processor has it, which takes a third off the time.
+    """
     rng = np.random.default_rng(seed)
     model.to(memory_format=torch.channels_last).train()
-    optimiser = torch.optim.AdamW(model.parameters(), rate, weight_decay=WEIGHT_DECAY)
+    optimiser = torch.optim.AdamW(model.parameters(), rate, weight_decay=WEIGHT_DECAY, fused=True)
     steps = len(images.label) // BATCH
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps * epochs, pct_start=0.15)
     target = torch.from_numpy(images.label)
+    has_bfloat16 = torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001 - torch offers no public name
     started = time.monotonic()
     for epoch in range(epochs):
         loss_sum = hits = 0.0
         for chosen in rng.permutation(len(target))[: steps * BATCH].reshape(steps, BATCH):
-            answer = model(_augmented(images.pixels[chosen], rng))
+            batch = _augmented(images.pixels[chosen], rng)
+            with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16):
+                answer = model(batch).float()
             loss = functional.cross_entropy(answer, target[chosen], label_smoothing=SMOOTHING)
             optimiser.zero_grad()
             loss.backward()

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from inference.errors import ModelPackageInvalid, StartError, nearest, one_of, quoted
+from inference.errors import ModelPackageInvalid, StartError
+from inference.fault import nearest, one_of, quoted
 from inference.model import ModelKey, ModelSpec
 from inference.model_repository import (
     ModelPackage,

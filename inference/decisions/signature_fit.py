@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from inference.errors import nearest, one_of
+from inference.fault import nearest, one_of
 from inference.model import ImageInput, ModelSpec, Output, SensorWindow, Signature
 from inference.tensor import Dim, TensorSpec
 

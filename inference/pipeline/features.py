@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from inference.errors import Fault, InvalidValues, UnknownField, quoted
+from inference.errors import InvalidValues, UnknownField
+from inference.fault import Fault, quoted
 from inference.model import Feature
 
 TIMESTAMP = "timestamp"

@@ -15,16 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inference.errors import (
-    Fault,
-    InferenceError,
-    InvalidImage,
-    InvalidValues,
-    TooLarge,
-    UnknownField,
-    UnsupportedMedia,
-    quoted,
-)
+from inference.errors import InferenceError, InvalidImage, InvalidValues, TooLarge, UnknownField, UnsupportedMedia
+from inference.fault import Fault, quoted
 from inference.model import ImageInput
 from inference.pipeline.sample import Prepared, Sample, wrong_input
 from inference.settings import ImagesSettings

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from inference.errors import Fault, InvalidValues, UnknownField, UnsupportedMedia, quoted
+from inference.errors import InvalidValues, UnknownField, UnsupportedMedia
+from inference.fault import Fault, quoted
 from inference.model import Signature
 from inference.pipeline.sample import Prepared, Sample, wrong_input
 from inference.protocols.inference_json import NESTING_MAX

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from inference.errors import Fault, InvalidValues
+from inference.errors import InvalidValues
+from inference.fault import Fault
 from inference.tensor import Tensors
 
 

@@ -8,7 +8,8 @@ from datetime import datetime, timezone
 import msgspec
 import numpy as np
 
-from inference.errors import Fault, InvalidValues, UnsupportedMedia, quoted
+from inference.errors import InvalidValues, UnsupportedMedia
+from inference.fault import Fault, quoted
 from inference.model import SensorWindow
 from inference.pipeline.features import TIMESTAMP, FeatureCheck
 from inference.pipeline.sample import Prepared, Sample, wrong_input

@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from inference.errors import Fault, InvalidValues, RowConflict, RowTooLate
+from inference.errors import InvalidValues, RowConflict, RowTooLate
+from inference.fault import Fault
 from inference.pipeline.features import Reading
 from inference.tensor import Array
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from inference.errors import Fault, InvalidValues, Unsupported, quoted
+from inference.errors import InvalidValues, Unsupported
+from inference.fault import Fault, quoted
 
 PRIORITY_MAX = 4  # 0 is the default, 1 the highest
 TIMEOUT_US_MAX = 10**15  # 30 years

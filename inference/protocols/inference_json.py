@@ -7,7 +7,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from inference.errors import Fault, InferenceError, MalformedBody, UnknownField, quoted
+from inference.errors import InferenceError, MalformedBody, UnknownField
+from inference.fault import Fault, quoted
 
 NESTING_MAX = 64  # lists within lists; numpy knows no more than 64 dimensions
 VERSION_DIGITS_MAX = 18  # stays within a 64-bit integer

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 import msgspec
 
-from inference.errors import Fault, MalformedBody, UnknownField
+from inference.errors import MalformedBody, UnknownField
+from inference.fault import Fault
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
-from inference.errors import nearest, one_of, quoted
+from inference.fault import nearest, one_of, quoted
 from inference.model import (
     MODEL_FORMAT,
     Calibration,

@@ -12,16 +12,8 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from inference.errors import (
-    Fault,
-    InvalidTensor,
-    InvalidValues,
-    MalformedBody,
-    NonFiniteOutput,
-    nearest,
-    one_of,
-    quoted,
-)
+from inference.errors import InvalidTensor, InvalidValues, MalformedBody, NonFiniteOutput
+from inference.fault import Fault, nearest, one_of, quoted
 from inference.model import ModelKey, Signature
 from inference.protocols.infer_parameters import (
     CallParameters,

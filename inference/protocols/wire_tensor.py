@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from inference.errors import Fault, InvalidTensor, quoted
+from inference.errors import InvalidTensor
+from inference.fault import Fault, quoted
 from inference.model import ModelKey
 from inference.protocols.json_body import split_message
 from inference.tensor import DTYPES, Array, element_count

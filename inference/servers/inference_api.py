@@ -7,15 +7,8 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from inference.errors import (
-    Fault,
-    InferenceError,
-    InvalidValues,
-    NonFiniteOutput,
-    QueueFull,
-    UnknownField,
-    UnsupportedMedia,
-)
+from inference.errors import InferenceError, InvalidValues, NonFiniteOutput, QueueFull, UnknownField, UnsupportedMedia
+from inference.fault import Fault
 from inference.model_manager import ModelManager, ServedModel
 from inference.pipeline.sample import Prepared, Sample
 from inference.protocols.inference_json import decode_call, encode_answer, encode_error, version_number
@@ -46,9 +39,12 @@ STATUS_BY_REASON: dict[str, int] = {
     "row_too_late": 422,
     "internal_error": 500,
     "run_failed": 500,
+    "run_hung": 500,
+    "run_crashed": 500,
     "non_finite_output": 500,
     "unavailable": 503,
     "queue_full": 503,
+    "deadline_unreachable": 503,
     "stopping": 503,
     "model_not_ready": 503,
     "deadline_passed": 504,

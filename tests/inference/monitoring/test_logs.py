@@ -18,7 +18,8 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inference.errors import Fault, InvalidValues
+from inference.errors import InvalidValues
+from inference.fault import Fault
 from inference.model import ModelKey
 from inference.monitoring.logs import HIDDEN, Bounds, PredictionLog, configure, describe_tensors
 from inference.request import Prediction, Timings

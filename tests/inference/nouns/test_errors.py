@@ -6,14 +6,10 @@ import inspect
 import re
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from inference import errors
 from inference.errors import (
-    GIVEN_CHARS_MAX,
     CallerError,
-    Fault,
     InferenceError,
     InvalidTensor,
     InvalidValues,
@@ -28,10 +24,8 @@ from inference.errors import (
     Unavailable,
     UnknownField,
     VersionNotFound,
-    nearest,
-    one_of,
-    quoted,
 )
+from inference.fault import Fault
 
 CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, InferenceError)]
 
@@ -67,26 +61,6 @@ def test_caller_faults_are_told_from_ours() -> None:
     assert issubclass(ModelNotFound, CallerError)
     assert not issubclass(Unavailable, CallerError)
     assert not issubclass(StartError, CallerError)
-
-
-@given(st.one_of(st.text(max_size=2000), st.binary(max_size=2000), st.lists(st.integers(), max_size=500)))
-def test_a_callers_value_is_quoted_and_never_at_length(value: object) -> None:
-    assert len(quoted(value)) <= GIVEN_CHARS_MAX
-
-
-def test_a_short_value_is_quoted_whole() -> None:
-    assert quoted("furnace") == "'furnace'"
-
-
-def test_the_nearest_name_is_offered() -> None:
-    assert nearest("furnace_temprature", ["furnace_temperature", "pressure"]) == "furnace_temperature"
-    assert nearest("zzz", ["furnace_temperature", "pressure"]) is None
-
-
-def test_long_lists_are_cut_and_say_so() -> None:
-    assert one_of(["b", "a"]) == "one of a, b"
-    assert one_of([]) == "none"
-    assert one_of(f"m{n:03}" for n in range(25)).endswith("m019 and 5 more")
 
 
 def test_an_unknown_field_names_the_nearest_and_all() -> None:

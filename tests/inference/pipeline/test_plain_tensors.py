@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.errors import Fault, InvalidValues, UnknownField, UnsupportedMedia
+from inference.errors import InvalidValues, UnknownField, UnsupportedMedia
+from inference.fault import Fault
 from inference.model import Signature
 from inference.pipeline.plain_tensors import PlainTensors, tensor_of
 from inference.pipeline.sample import Sample

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.errors import Fault, InvalidValues, RowConflict, RowTooLate
+from inference.errors import InvalidValues, RowConflict, RowTooLate
+from inference.fault import Fault
 from inference.pipeline.features import Reading
 from inference.pipeline.window import LineStore, Window, as_time
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.errors import Fault, InferenceError, MalformedBody, UnknownField
+from inference.errors import InferenceError, MalformedBody, UnknownField
+from inference.fault import Fault
 from inference.protocols.json_body import read_json
 
 

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from inference.errors import Fault, InferenceError, InvalidTensor
+from inference.errors import InferenceError, InvalidTensor
+from inference.fault import Fault
 from inference.protocols.wire_tensor import WireTensor, to_binary, to_json
 from inference.tensor import DTYPES, Array
 
