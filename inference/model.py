@@ -119,9 +119,11 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Limits that the package sets for itself."""
+    """Limits that the package sets for itself, and what a call gets that says nothing of its own."""
 
     batch_rows_max: int = 1024
+    priority: Literal["critical", "high", "normal", "low"] = "normal"
+    timeout_ms: float | None = None  # None: server.request_timeout_s
 
 
 class ModelTitle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

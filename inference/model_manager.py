@@ -29,7 +29,8 @@ from inference.model_repository import ModelPackage, choose_versions, read_packa
 from inference.monitoring.counters import VersionMetrics
 from inference.pipeline.build import Pipeline, build_pipeline
 from inference.pipeline.sensor_window import SensorWindowInput
-from inference.request import Request
+from inference.protocols.call_limits import NO_LIMITS, PRIORITIES, CallLimits
+from inference.request import Priority, Request
 from inference.runtime.knee import KneeMeasurement
 from inference.runtime.profile import BatchProfile, probe
 from inference.runtime.profile_cache import ProfileCache
@@ -63,14 +64,21 @@ class ServedModel:
     pipeline: Pipeline
     profile: BatchProfile
     metrics: VersionMetrics
+    timeout_max_s: float
     key: ModelKey = field(init=False)
     label: str = field(init=False)  # the key as text
     _input_names: tuple[str, ...] = field(init=False)
+    _priority: Priority = field(init=False)
+    _timeout_s: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.key = self.package.key
         self.label = str(self.key)
         self._input_names = tuple(spec.name for spec in self.signature.inputs)
+        limits = self.package.spec.limits
+        self._priority = PRIORITIES[limits.priority]
+        own_s = self.timeout_max_s if limits.timeout_ms is None else limits.timeout_ms / 1000
+        self._timeout_s = min(own_s, self.timeout_max_s)
 
     @property
     def spec(self) -> ModelSpec:
@@ -83,9 +91,15 @@ class ServedModel:
         return self.package.bare
 
     def request(
-        self, tensors: Tensors, *, request_id: str, now: float, timeout_s: float, parameters: Hashable = ()
+        self,
+        tensors: Tensors,
+        *,
+        request_id: str,
+        now: float,
+        limits: CallLimits = NO_LIMITS,
+        parameters: Hashable = (),
     ) -> Request:
-        """A Request for these inputs, due `timeout_s` from `now`. Raises InvalidTensor that names every misfit."""
+        """A Request for these inputs that came at `now`. Raises InvalidTensor that names every misfit."""
         self.signature.check(self.label, tensors)  # so names and dtypes are equal over all requests of a version
         rows = 1
         shapes: tuple[tuple[int, ...], ...] = ()
@@ -93,9 +107,16 @@ class ServedModel:
             shapes = tuple([tensors[name].shape for name in self._input_names])
             rows = shapes[0][0]
             shapes = tuple([shape[1:] for shape in shapes])
-        deadline_s = now + timeout_s
+        priority, deadline_s = self.place(now, limits)
         size = byte_count(tensors)
-        return Request(request_id, self.key, tensors, rows, size, (shapes, parameters), deadline_s, now)
+        group = (shapes, parameters)
+        return Request(request_id, self.key, tensors, rows, size, group, deadline_s, now, priority)
+
+    def place(self, now: float, limits: CallLimits) -> tuple[Priority, float]:
+        """Band and deadline of a call that came at `now`: its own limits, else the model's."""
+        priority, timeout_s = limits
+        due_s = self._timeout_s if timeout_s is None or timeout_s > self.timeout_max_s else timeout_s
+        return self._priority if priority is None else priority, now + due_s
 
 
 @dataclass(slots=True, eq=False)
@@ -297,7 +318,8 @@ class ModelManager:
         profile = probe(session, example, package.spec.limits, cached_knee)
         pipeline = build_pipeline(package.spec, session.signature, self._settings)
         metrics = self._metrics.for_version(key)
-        return ServedModel(package, session.signature, session, pipeline, profile, metrics)
+        timeout_max_s = self._settings.server.request_timeout_s
+        return ServedModel(package, session.signature, session, pipeline, profile, metrics, timeout_max_s)
 
     def _policy(self, served: ServedModel) -> QueuePolicy:
         queue = self._settings.queue
@@ -316,8 +338,8 @@ class ModelManager:
         served = status.served
         assert served is not None
         now = self._engine.clock()
-        timeout_s = self._settings.health.canary_max_age_s
-        request = served.request(served.profile.canary, request_id="canary", now=now, timeout_s=timeout_s)
+        limits = CallLimits(Priority.CRITICAL, self._settings.health.canary_max_age_s)
+        request = served.request(served.profile.canary, request_id="canary", now=now, limits=limits)
         try:
             await self._engine.predict(request)
         except (InputsRejected, RunFailed) as error:

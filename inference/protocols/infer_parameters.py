@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 from inference.errors import InvalidValues, Unsupported
 from inference.fault import Fault, quoted
+from inference.protocols.call_limits import NO_LIMITS, CallLimits
+from inference.request import Priority
 
-PRIORITY_MAX = 4  # 0 is the default, 1 the highest
+PRIORITY_MAX = max(Priority)  # 0 is the default, 1 the highest
 TIMEOUT_US_MAX = 10**15  # 30 years
 OWN_KEYS_MAX = 64  # own parameters wait in the queue with their request: at most 64 * (tensor's name + 2 * 256)
 OWN_CHARS_MAX = 256  # of a key, and of a value
@@ -26,10 +28,9 @@ _RESERVED = "parameter keys starting with 'triton_' are reserved for Triton usag
 
 
 class CallParameters(NamedTuple):
-    """Parameters of a whole request: `timeout_s` None is the server's limit, `priority` 0 its default."""
+    """Parameters of a whole request."""
 
-    timeout_s: float | None = None
-    priority: int = 0
+    limits: CallLimits = NO_LIMITS
     binary_outputs: bool = False
 
 
@@ -42,7 +43,7 @@ def read_call(parameters: Parameters, own: OwnParameters) -> CallParameters:
         if key == "binary_data_output":
             binary = _flag(value, field)
         elif key == "priority":
-            priority = _count(value, field, PRIORITY_MAX, "0 for the default, 1 the highest")
+            priority = _count(value, field, PRIORITY_MAX, "0 for the model's default, 1 critical to 4 low")
         elif key == "timeout":
             timeout_us = _count(value, field, TIMEOUT_US_MAX, "microseconds, 0 for the server's limit")
         elif key in _SEQUENCE:
@@ -50,7 +51,10 @@ def read_call(parameters: Parameters, own: OwnParameters) -> CallParameters:
                 raise Unsupported(f"Parameter {key!r} (sequence batching)", "Send requests without a sequence.")
         else:
             _add_own(key, value, key, own)
-    return CallParameters(timeout_us / 1e6 if timeout_us else None, priority, binary)
+    limits = NO_LIMITS
+    if timeout_us or priority:
+        limits = CallLimits(Priority(priority) if priority else None, timeout_us / 1e6 if timeout_us else None)
+    return CallParameters(limits, binary)
 
 
 def read_input(parameters: Parameters, name: str, own: OwnParameters) -> int | None:

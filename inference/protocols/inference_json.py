@@ -13,7 +13,10 @@ from inference.fault import Fault, quoted
 NESTING_MAX = 64  # lists within lists; numpy knows no more than 64 dimensions
 VERSION_DIGITS_MAX = 18  # stays within a 64-bit integer
 
-EXPECTED = 'a JSON object {"model_name": text, "data": object} with optional "model_version" and "stream_id"'
+EXPECTED = (
+    'a JSON object {"model_name": text, "data": object} with optional "model_version", "stream_id", "priority" and '
+    '"timeout_ms"'
+)
 
 
 class StreamCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -23,6 +26,8 @@ class StreamCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: dict[str, Any]
     model_version: str | int | None = None
     stream_id: str | None = None
+    priority: str | None = None
+    timeout_ms: float | None = None
 
     @property
     def version(self) -> int | None:
@@ -85,6 +90,8 @@ _ACCEPTED = {
     "data": "an object with the values for the model",
     "model_version": "a version number, as text or integer",
     "stream_id": "the name of a production line, as text",
+    "priority": "critical, high, normal or low",
+    "timeout_ms": "milliseconds that the answer may take, as a number",
 }
 
 

@@ -146,10 +146,19 @@ def _problems(struct: msgspec.Struct) -> Iterable[str]:
             return _output_problems(struct)
         case Calibration() if struct.temperature <= 0:
             return [f"temperature: given {struct.temperature:g}, accepted more than 0"]
-        case ModelLimits() if not 1 <= struct.batch_rows_max <= BATCH_ROWS_MAX:
-            return [f"batch_rows_max: given {struct.batch_rows_max}, accepted 1 to {BATCH_ROWS_MAX}"]
+        case ModelLimits():
+            return _limit_problems(struct)
         case _:
             return []
+
+
+def _limit_problems(limits: ModelLimits) -> list[str]:
+    problems = []
+    if not 1 <= limits.batch_rows_max <= BATCH_ROWS_MAX:
+        problems.append(f"batch_rows_max: given {limits.batch_rows_max}, accepted 1 to {BATCH_ROWS_MAX}")
+    if limits.timeout_ms is not None and limits.timeout_ms <= 0:
+        problems.append(f"timeout_ms: given {limits.timeout_ms:g}, accepted more than 0")
+    return problems
 
 
 def _feature_problems(feature: Feature) -> list[str]:

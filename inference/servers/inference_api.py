@@ -11,6 +11,7 @@ from inference.errors import InferenceError, InvalidValues, NonFiniteOutput, Que
 from inference.fault import Fault
 from inference.model_manager import ModelManager, ServedModel
 from inference.pipeline.sample import Prepared, Sample
+from inference.protocols.call_limits import CallLimits, joined, read_fields, read_headers, read_timeout_text
 from inference.protocols.inference_json import decode_call, encode_answer, encode_error, version_number
 from inference.request import Prediction
 from inference.servers.exchange import Exchange, IdSource, Pending, Response, check_json_size
@@ -19,6 +20,7 @@ from inference.settings import Settings
 DECODERS_MAX = 4  # threads that decode images; each holds one decoded picture (3 bytes a pixel)
 IMAGES_WAITING_MAX = 64  # for a decoder: about 0.2 s of pictures of 1 megapixel on two threads
 RETRY_AFTER_S = 1.0
+IMAGE_QUERY = ("model_name", "model_version", "priority", "timeout_ms")
 
 STATUS_BY_REASON: dict[str, int] = {
     "bad_request": 400,
@@ -74,8 +76,8 @@ class InferenceApi:
         A valid row is part of its line's window from here on, whether or not the engine then takes the request.
         """
         arrived_s = exchange.now()
-        served, prepared = await self._prepared(exchange, arrived_s)
-        pending = self._pending(exchange, served, prepared, arrived_s)
+        served, prepared, limits = await self._prepared(exchange, arrived_s)
+        pending = self._pending(exchange, served, prepared, arrived_s, limits)
         return pending.respond(await exchange.predict(pending.request))
 
     def begin(self, exchange: Exchange, body: bytes) -> Pending | None:
@@ -83,14 +85,18 @@ class InferenceApi:
         if media_type(exchange.header(b"content-type")) != "application/json" or exchange.scope["query_string"]:
             return None
         arrived_s = exchange.now()
-        served, sample = self._read_json(body, arrived_s)
+        headers = read_headers(exchange.headers, self._timeout_s)
+        served, sample, own = self._read_json(body, arrived_s)
+        limits = joined(headers, own)  # before the row enters its line's window
         if served.pipeline.blocking:
             return None
-        return self._pending(exchange, served, served.pipeline.prepare(sample), arrived_s)
+        return self._pending(exchange, served, served.pipeline.prepare(sample), arrived_s, limits)
 
-    def _pending(self, exchange: Exchange, served: ServedModel, prepared: Prepared, arrived_s: float) -> Pending:
+    def _pending(
+        self, exchange: Exchange, served: ServedModel, prepared: Prepared, arrived_s: float, limits: CallLimits
+    ) -> Pending:
         prediction_id = self._prediction_ids()
-        request = served.request(prepared.tensors, request_id=prediction_id, now=arrived_s, timeout_s=self._timeout_s)
+        request = served.request(prepared.tensors, request_id=prediction_id, now=arrived_s, limits=limits)
 
         def respond(prediction: Prediction) -> Response:
             if prediction.non_finite:
@@ -100,36 +106,41 @@ class InferenceApi:
 
         return Pending(request, respond)
 
-    async def _prepared(self, exchange: Exchange, now_s: float) -> tuple[ServedModel, Prepared]:
-        """The model and its tensors; body and sample are let go here, before the request waits."""
-        served, sample = await self._read(exchange, now_s)
+    async def _prepared(self, exchange: Exchange, now_s: float) -> tuple[ServedModel, Prepared, CallLimits]:
+        """The model, its tensors and the call's limits; body and sample are let go here, before the request waits."""
+        headers = read_headers(exchange.headers, self._timeout_s)
+        served, sample, own = await self._read(exchange, now_s)
+        limits = joined(headers, own)  # before the row enters its line's window
         pipeline = served.pipeline
-        return served, await self._decoded(served, sample) if pipeline.blocking else pipeline.prepare(sample)
+        return served, await self._decoded(served, sample) if pipeline.blocking else pipeline.prepare(sample), limits
 
-    async def _read(self, exchange: Exchange, now_s: float) -> tuple[ServedModel, Sample]:
+    async def _read(self, exchange: Exchange, now_s: float) -> tuple[ServedModel, Sample, CallLimits]:
         """The model that is asked, and what it is to judge: a JSON body, or an image whose model the query names."""
         query = exchange.query
         content_type = media_type(exchange.header(b"content-type"))
         if content_type in self._image_types:
-            unknown = [name for name in query if name not in ("model_name", "model_version")]
+            unknown = [name for name in query if name not in IMAGE_QUERY]
             if unknown:
-                raise UnknownField("query", unknown, ["model_name", "model_version"])
+                raise UnknownField("query", unknown, IMAGE_QUERY)
             if "model_name" not in query:
                 raise InvalidValues([Fault("query.model_name", "nothing", "the name of the model that is asked")])
             version = version_number(query["model_version"]) if "model_version" in query else None
             served = self._models.resolve(query["model_name"], version)
-            return served, Sample({}, await exchange.body(), None, time.time_ns() // 1000, now_s)
+            timeout_ms = read_timeout_text(query["timeout_ms"]) if "timeout_ms" in query else None
+            limits = read_fields(query.get("priority"), timeout_ms, self._timeout_s)
+            return served, Sample({}, await exchange.body(), None, time.time_ns() // 1000, now_s), limits
         if content_type != "application/json":
             raise UnsupportedMedia("content-type", content_type, ["application/json", *self._image_types])
         if query:
             raise UnknownField("query", list(query), ())
         return self._read_json(await exchange.body(), now_s)
 
-    def _read_json(self, body: bytes, now_s: float) -> tuple[ServedModel, Sample]:
+    def _read_json(self, body: bytes, now_s: float) -> tuple[ServedModel, Sample, CallLimits]:
         check_json_size(len(body), self._json_bytes_max, "send a large image itself, as image/jpeg or image/png")
         call = decode_call(body)
         served = self._models.resolve(call.model_name, call.version)
-        return served, Sample(call.data, None, call.stream_id, time.time_ns() // 1000, now_s)
+        limits = read_fields(call.priority, call.timeout_ms, self._timeout_s)
+        return served, Sample(call.data, None, call.stream_id, time.time_ns() // 1000, now_s), limits
 
     async def _decoded(self, served: ServedModel, sample: Sample) -> Prepared:
         """`prepare` in a decoder's thread. Raises QueueFull while too many images wait for one."""

@@ -9,6 +9,7 @@ from functools import partial
 
 from inference.errors import InferenceError, MethodNotAllowed, ModelNotReady, NotFound, RouteNotFound, VersionNotFound
 from inference.model_manager import ModelManager, Readiness, ServedModel
+from inference.protocols.call_limits import joined, read_headers
 from inference.protocols.open_inference import (
     InferCall,
     read_header_length,
@@ -77,7 +78,7 @@ def error_response(error: InferenceError) -> Response:
 
 
 class OpenInference:
-    """The handlers of `/v2` over the models that are served. A request without a `timeout` gets `request_timeout_s`."""
+    """The handlers of `/v2` over the models that are served. `request_timeout_s` is the longest that a call may set."""
 
     def __init__(self, models: ModelManager, request_timeout_s: float, json_bytes_max: int) -> None:
         self._models = models
@@ -114,16 +115,17 @@ class OpenInference:
         return self._read(exchange, self._models.resolve(*_model_of(exchange)), body)
 
     def _read(self, exchange: Exchange, served: ServedModel, body: bytes) -> Pending:
+        headers = read_headers(exchange.headers, self._request_timeout_s)
         header_length = read_header_length(exchange.header(HEADER_LENGTH), len(body))
         json_size = len(body) if header_length is None else header_length
         check_json_size(json_size, self._json_bytes_max, "send large tensors in the binary form")
         call = read_infer(body, header_length, served.key, served.signature)
-        timeout_s = min(call.parameters.timeout_s or self._request_timeout_s, self._request_timeout_s)
+        limits = joined(headers, call.parameters.limits)
         request = served.request(
             call.inputs,
             request_id=exchange.request_id,
             now=exchange.now(),
-            timeout_s=timeout_s,
+            limits=limits,
             parameters=call.group,
         )
         return Pending(request, partial(_answer, call))

@@ -14,6 +14,7 @@ from inference.engine import Engine
 from inference.errors import InvalidTensor, ModelNotFound, ModelNotReady, ModelsFolderUnreadable, VersionNotFound
 from inference.model_manager import ModelManager
 from inference.monitoring.metrics import Metrics
+from inference.protocols.call_limits import CallLimits
 from inference.runtime.session import OnnxSessionProvider
 from inference.settings import HealthSettings, ModelsSettings, RuntimeSettings, Settings
 from tests.inference import tiny_models
@@ -75,7 +76,8 @@ async def test_a_model_is_served_and_answers(tmp_path: Path, start: Start):
     assert manager.readiness().ready
     served = manager.resolve("adder")
     assert (served.key.name, served.key.version, served.bare) == ("adder", 1, True)
-    request = served.request({"x": np.ones((2, 1), np.float32)}, request_id="r", now=100.0, timeout_s=5.0)
+    limits = CallLimits(None, 5.0)
+    request = served.request({"x": np.ones((2, 1), np.float32)}, request_id="r", now=100.0, limits=limits)
     assert (request.rows, request.byte_count, request.deadline_s) == (2, 8, 105.0)
 
 
@@ -170,15 +172,15 @@ async def test_rows_that_disagree_over_inputs_are_refused(tmp_path: Path, start:
     served = (await ended(start())).resolve("two")
     inputs = {"a": np.ones((2, 2), np.float32), "b": np.ones((3, 2), np.float32)}
     with pytest.raises(InvalidTensor, match="batch"):
-        served.request(inputs, request_id="r", now=0.0, timeout_s=1.0)
+        served.request(inputs, request_id="r", now=0.0)
 
 
 async def test_inputs_in_another_order_share_a_batch(tmp_path: Path, start: Start):
     tiny_models.package(tmp_path, "two", 1, tiny_models.two_inputs)
     served = (await ended(start())).resolve("two")
     a, b = np.ones((1, 2), np.float32), np.ones((1, 2), np.float32)
-    one = served.request({"a": a, "b": b}, request_id="r", now=0.0, timeout_s=1.0)
-    other = served.request({"b": b, "a": a}, request_id="r", now=0.0, timeout_s=1.0)
+    one = served.request({"a": a, "b": b}, request_id="r", now=0.0)
+    other = served.request({"b": b, "a": a}, request_id="r", now=0.0)
     assert one.group == other.group
 
 

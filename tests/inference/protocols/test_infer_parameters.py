@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from inference.errors import InvalidValues, Unsupported
+from inference.protocols.call_limits import CallLimits
 from inference.protocols.infer_parameters import (
     CallParameters,
     OwnParameters,
@@ -13,6 +14,7 @@ from inference.protocols.infer_parameters import (
     read_input,
     read_output,
 )
+from inference.request import Priority
 
 
 def test_the_protocols_own_keys_are_read() -> None:
@@ -20,7 +22,7 @@ def test_the_protocols_own_keys_are_read() -> None:
 
     read = read_call({"timeout": 1500, "priority": 4, "binary_data_output": True}, own)
 
-    assert read == CallParameters(timeout_s=0.0015, priority=4, binary_outputs=True)
+    assert read == CallParameters(CallLimits(Priority.LOW, 0.0015), binary_outputs=True)
     assert own == []
 
 

@@ -145,6 +145,12 @@ MISTAKES = [
         "output.x: given an unknown key, accepted one of kind, labels, name",
     ),
     ("[output]", "[calibration]\ntemperature = 0\n[output]", "calibration.temperature: given 0, accepted more than 0"),
+    ("[output]", "[limits]\ntimeout_ms = 0\n[output]", "limits.timeout_ms: given 0, accepted more than 0"),
+    (
+        "[output]",
+        '[limits]\npriority = "urgent"\n[output]',
+        "limits.priority: given 'urgent', accepted 'critical' or 'high' or 'normal' or 'low'",
+    ),
     ("[output]", "[limits]\nbatch_rows_max = 0\n[output]", "limits.batch_rows_max: given 0, accepted 1 to 65536"),
     ("[output]", "[outputs]", "outputs: given an unknown key, accepted 'output' was meant?"),
     ("[output]", "[outputs]", "output: given nothing, accepted a table [output], since model.task is 'sensor_window'"),

@@ -188,6 +188,23 @@ def test_a_model_without_a_description_takes_and_gives_its_tensors(server: LiveS
     assert reply.json["result"] == {"label": [2, -1], "echo": ["crack", "Glas"]}
 
 
+@pytest.mark.parametrize(("name", "value"), [("X-Priority", "urgent"), ("X-Timeout-Ms", "-5")])
+def test_a_header_that_cannot_be_honoured_is_refused_on_both_routes(server: LiveServer, name: str, value: str) -> None:
+    own = server.post(STREAM, call("window", row()), {name: value})
+    assert (own.status, own.json["details"][0]["field"]) == (422, name)
+    oip = server.post("/v2/models/window/infer", b"{}", {name: value})
+    assert oip.status == 400
+    assert name in oip.json["error"]
+
+
+def test_header_and_body_have_to_agree_and_a_refused_row_leaves_no_trace(server: LiveServer) -> None:
+    body = call("window", row(0.5), stream_id="agree", priority="low", timeout_ms=5000)
+    refused = server.post(STREAM, body, {"X-Priority": "high"})
+    assert (refused.status, refused.json["details"][0]["field"]) == (422, "priority")
+    taken = server.post(STREAM, body, {"X-Priority": "low"})
+    assert (taken.status, taken.json["result"]["real_rows"]) == (200, 1)
+
+
 def test_a_body_without_a_content_type_is_json(server: LiveServer) -> None:
     assert server.call("POST", STREAM, json.dumps(call("window", row())).encode()).status == 200
     assert server.post(STREAM, call("window", row()), {"content-type": "Application/JSON; charset=utf-8"}).status == 200
@@ -219,6 +236,10 @@ REFUSED = {
     "long name": (call("window", {"x" * 10**6: 1}), 400, "unknown_field", None),
     "long model name": (call("x" * 10**6, row()), 404, "model_not_found", "model_name"),
     "no line": (call("window", row(), stream_id=""), 422, "invalid_values", "stream_id"),
+    "no priority": (call("window", row(), priority="urgent"), 422, "invalid_values", "priority"),
+    "no time": (call("window", row(), timeout_ms=0), 422, "invalid_values", "timeout_ms"),
+    "too much time": (call("window", row(), timeout_ms=1e9), 422, "invalid_values", "timeout_ms"),
+    "time as text": (call("window", row(), timeout_ms="5"), 400, "malformed_body", "timeout_ms"),
     "line of pictures": (call("picture", {"image": ""}, stream_id="L1"), 400, "unknown_field", "stream_id"),
     "no image": (call("picture", {}), 422, "invalid_values", "data.image"),
     "no base64": (call("picture", {"image": "?"}), 422, "invalid_values", "data.image"),
@@ -262,6 +283,8 @@ def test_an_answer_that_is_not_finite_is_never_given(server: LiveServer) -> None
         ("?model_name=picture&size=9", "image/png", 400, "query.size"),
         ("?model_name=picture&model_version=x", "image/png", 400, "model_version"),
         ("?model_name=nothing", "image/png", 404, "model_name"),
+        ("?model_name=picture&priority=9", "image/png", 422, "priority"),
+        ("?model_name=picture&timeout_ms=soon", "image/png", 422, "timeout_ms"),
         ("?model_name=window", "image/png", 415, "content-type"),
         ("?model_name=picture", "image/gif", 415, "content-type"),
         ("?model_name=picture", "application/json", 400, "query.model_name"),
