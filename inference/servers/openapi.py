@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from inference.protocols.call_limits import ACCEPTED_PRIORITY
 from inference.protocols.inference_json import DefectProbability, DefectType, ErrorBody, StreamAnswer, StreamCall
 from inference.protocols.open_inference import WireAnswer, WireRequest
 from inference.servers import inference_api, open_inference
@@ -197,6 +198,9 @@ def _predictions(ref: Mapping[Any, Json]) -> Json:
         _parameter(
             "model_version", "query", "Version for an image body; the highest served one otherwise.", required=False
         ),
+        _parameter("priority", "query", f"For an image body: {ACCEPTED_PRIORITY}.", required=False),
+        _parameter("timeout_ms", "query", "For an image body: longest time to the answer, ms.", required=False),
+        *_limit_headers(),
     ]
     bodies = {**_content(ref[StreamCall], examples=CALLS), "image/jpeg": picture, "image/png": picture}
     call["requestBody"] = {"required": True, "content": bodies}
@@ -235,7 +239,8 @@ def _open_inference(ref: Mapping[Any, Json]) -> Json:
         body = {**_content(ref[WireRequest], example=INFER_CALL), **_BINARY}
         infer["requestBody"] = {"required": True, "content": body}
         infer["parameters"] = [
-            _parameter("Inference-Header-Content-Length", "header", "Length of the JSON, bytes.", required=False)
+            _parameter("Inference-Header-Content-Length", "header", "Length of the JSON, bytes.", required=False),
+            *_limit_headers(),
         ]
         paths[path] = {"parameters": given, "get": metadata}
         paths[f"{path}/ready"] = {"parameters": given, "get": ready}
@@ -301,6 +306,13 @@ def _errors(table: Mapping[str, int], schema: Json) -> Json:
 
 def _sentence(reasons: Iterable[str]) -> str:
     return f"Reasons: {', '.join(sorted(reasons))}."
+
+
+def _limit_headers() -> list[Json]:
+    return [
+        _parameter("X-Priority", "header", f"{ACCEPTED_PRIORITY}; else the model's default.", required=False),
+        _parameter("X-Timeout-Ms", "header", "Longest time to the answer, ms; else the model's.", required=False),
+    ]
 
 
 def _parameter(name: str, place: str, description: str, *, required: bool = True) -> Json:
