@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from inference.cli.bench_command import bench
 from inference.errors import StartError
 from inference.settings import Settings
 from inference.version import VERSION
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="The models folder: what is there, and whether it is sound.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
+app.command("bench")(bench)
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings file (TOML).")]
 ModelsFolder = Annotated[
