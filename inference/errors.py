@@ -14,6 +14,8 @@ InferenceError
 │   ├── InvalidImage            an image that cannot be decoded
 │   ├── NotFound                ModelNotFound, VersionNotFound, RouteNotFound
 │   ├── MethodNotAllowed
+│   ├── MalformedHandshake      a request that asks for a WebSocket and does not follow its standard
+│   ├── ForeignOrigin           a WebSocket asked for by a page of another site
 │   ├── RowConflict             another row of this line has the same timestamp and other values
 │   ├── RowTooLate              the line's window no longer reaches back to this row
 │   ├── TooLarge                a body, request or image above its limit
@@ -22,6 +24,7 @@ InferenceError
 ├── Unavailable                 nothing was done; trying later may help
 │   ├── QueueFull               the queue is at its bound of rows or bytes
 │   ├── DeadlineUnreachable     too much is ahead of it to be answered in time
+│   ├── LineUnavailable         the process that a line belongs to is not there
 │   ├── Stopping
 │   └── ModelNotReady
 ├── DeadlinePassed              accepted, and not answered in time
@@ -182,6 +185,27 @@ class MethodNotAllowed(CallerError):
         super().__init__(f"Method Not Allowed: given {method}, accepted {', '.join(self.allowed)}.")
 
 
+class MalformedHandshake(CallerError):
+    """A WebSocket cannot be opened by this request."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(f"The WebSocket cannot be opened: {fault}. Accepted: a GET as in RFC 6455, version 13.")
+
+
+class ForeignOrigin(CallerError):
+    """A browser lets any page open a WebSocket to any server it reaches, so the server has to look where from."""
+
+    reason = "foreign_origin"
+
+    def __init__(self, origin: str, host: str) -> None:
+        faults = [Fault("Origin", quoted(origin), f"an origin with the host {quoted(host)}, or no Origin")]
+        super().__init__(
+            f"A page of {quoted(origin)} may not open a WebSocket here. Accepted: pages of the host that is asked, "
+            f"{quoted(host)}, and callers that are no browser.",
+            faults,
+        )
+
+
 class RowConflict(CallerError):
     """Another row with this timestamp is already part of the line."""
 
@@ -267,6 +291,19 @@ class DeadlineUnreachable(Unavailable):
         super().__init__(
             f"Model {model} cannot answer within the {left_s * 1000:.0f} ms that are left: it would take about "
             f"{needed_s * 1000:.0f} ms with what is ahead. Retry after {retry_after_s:g} s, or allow more time."
+        )
+
+
+class LineUnavailable(Unavailable):
+    """The server's process that this line belongs to is gone or starting anew; the row has entered no line."""
+
+    reason = "line_unavailable"
+
+    def __init__(self, process: int, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(
+            f"The line's rows are held by process {process} of this server, which does not answer. "
+            f"Nothing was done with this row. Send it again after {retry_after_s:g} s."
         )
 
 

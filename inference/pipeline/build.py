@@ -27,6 +27,11 @@ class Pipeline:
         """True if `prepare` takes milliseconds and may run in any thread; else it belongs to one thread."""
         return self.inputs.blocking
 
+    @property
+    def keeps_lines(self) -> bool:
+        """True if a sample's tensors depend on those that its line (`stream_id`) brought before."""
+        return isinstance(self.inputs, SensorWindowInput)
+
     def prepare(self, sample: Sample) -> Prepared:
         """The tensors of a sample. Raises CallerError that names every fault."""
         return self.inputs.prepare(sample)

@@ -7,7 +7,7 @@ import itertools
 import os
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -30,6 +30,13 @@ WATCH_INTERVAL_S = 0.02  # a caller that hangs up frees its place within two of 
 
 class CallerGone(Exception):
     """The caller hung up; there is nobody to answer."""
+
+
+class InternalError(InferenceError):
+    """A fault of the server itself; the log has the rest under the request's id."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"The server failed on this request. Its log tells why, under request id {request_id}.")
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -150,23 +157,24 @@ class Exchange(msgspec.Struct, eq=False):
         raw = parts[0] if len(parts) == 1 else b"".join(parts)
         return raw if encoding == b"identity" else decompressed(raw, encoding, limit)
 
-    async def predict(self, request: Request) -> Prediction:
-        """The engine's answer; raises the InferenceError that ended the request.
+    async def predict(self, request: Request, answerer: Answerer | None = None) -> Prediction:
+        """The answer of the engine, or of who else answers; raises the InferenceError that ended the request.
 
         A caller that hangs up meanwhile frees its place, and CallerGone is raised.
         """
-        self._waiting = self.engine.ask(request)
+        asked = answerer or self.engine
+        self._waiting = asked.ask(request)
         self.watch.add(self)
         try:
             answer = await self._waiting
         finally:
-            self.engine.cancel(request)
+            asked.cancel(request)
             self.watch.discard(self)
             if self._watcher is not None:
                 self._watcher.cancel()
         if isinstance(answer, InferenceError):
             raise answer
-        if self.predictions.enabled:
+        if self.predictions.enabled and answerer is None:
             self.predictions.write(self.request_id, answer, request.inputs)
         return answer
 
@@ -181,11 +189,28 @@ class Exchange(msgspec.Struct, eq=False):
             self._waiting.set_exception(CallerGone())
 
 
+class Answerer(Protocol):
+    """Who answers requests: the engine, or the process that a line belongs to."""
+
+    def submit(self, request: Request, done: Callable[[Answer], None]) -> None:
+        """Ask; `done` is called once, maybe before this returns, and never after `cancel`."""
+        ...
+
+    def ask(self, request: Request) -> asyncio.Future[Answer]:
+        """`submit`, with the answer as a future."""
+        ...
+
+    def cancel(self, request: Request) -> None:
+        """Nobody waits any more. No-op once answered."""
+        ...
+
+
 class Pending(msgspec.Struct, frozen=True, eq=False):
-    """A request that has been read and checked, and what turns its prediction into the response."""
+    """A request that has been read and checked, what turns its prediction into the response, and who is asked."""
 
     request: Request
     respond: Callable[[Prediction], Response]
+    answerer: Answerer | None = None  # None: the engine of this process
 
 
 Begin = Callable[[Exchange, bytes], Pending | None]

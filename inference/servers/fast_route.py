@@ -120,7 +120,7 @@ class FastCycle:
             self._protocol.go_the_ordinary_way(self.cycle)
             return
         self._pending = pending
-        self._app.engine.submit(pending.request, self._answered)
+        (pending.answerer or self._app.engine).submit(pending.request, self._answered)
 
     def abandon(self) -> None:
         """Nobody waits any more: the request's place is free, and what has not started never runs."""
@@ -128,7 +128,7 @@ class FastCycle:
         if not self.cycle.response_complete:
             self._app.observe(self._route.template, "POST", 499, "caller_gone")
         if self._pending is not None:
-            self._app.engine.cancel(self._pending.request)
+            (self._pending.answerer or self._app.engine).cancel(self._pending.request)
 
     def _answered(self, answer: Answer) -> None:
         """The engine's answer, once; the engine never calls back after a cancel."""
@@ -137,7 +137,7 @@ class FastCycle:
             self._respond_error(answer)
             return
         predictions = self._app.predictions
-        if predictions.enabled:
+        if predictions.enabled and self._pending.answerer is None:
             predictions.write(self._exchange.request_id, answer, self._pending.request.inputs)
         try:
             response = self._pending.respond(answer)

@@ -25,6 +25,7 @@ from inference.servers.exchange import (
     Exchange,
     HangUpWatch,
     IdSource,
+    InternalError,
     Message,
     Receive,
     Response,
@@ -41,13 +42,6 @@ PATHS_KEPT = 1024  # whose route is remembered; some 300 bytes each
 NO_PARAMS: Mapping[str, str] = {}
 STREAM_PATH = "/api/inference/stream"
 INFER_PATH = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer")
-
-
-class InternalError(InferenceError):
-    """A fault of the server itself; the log has the rest under the request's id."""
-
-    def __init__(self, request_id: str) -> None:
-        super().__init__(f"The server failed on this request. Its log tells why, under request id {request_id}.")
 
 
 @dataclass(slots=True, frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from inference.errors import InferenceError, InvalidValues, NonFiniteOutput, QueueFull, UnknownField, UnsupportedMedia
@@ -12,9 +13,11 @@ from inference.fault import Fault
 from inference.model_manager import ModelManager, ServedModel
 from inference.pipeline.sample import Prepared, Sample
 from inference.protocols.call_limits import CallLimits, joined, read_fields, read_headers, read_timeout_text
+from inference.protocols.handover_frames import HandedRow
 from inference.protocols.inference_json import decode_call, encode_answer, encode_error, version_number
 from inference.request import Prediction
 from inference.servers.exchange import Exchange, IdSource, Pending, Response, check_json_size
+from inference.servers.handover import Neighbours
 from inference.settings import Settings
 
 DECODERS_MAX = 4  # threads that decode images; each holds one decoded picture (3 bytes a pixel)
@@ -27,6 +30,7 @@ STATUS_BY_REASON: dict[str, int] = {
     "malformed_body": 400,
     "unknown_field": 400,
     "unsupported": 400,
+    "foreign_origin": 403,
     "not_found": 404,
     "model_not_found": 404,
     "version_not_found": 404,
@@ -47,6 +51,7 @@ STATUS_BY_REASON: dict[str, int] = {
     "unavailable": 503,
     "queue_full": 503,
     "deadline_unreachable": 503,
+    "line_unavailable": 503,
     "stopping": 503,
     "model_not_ready": 503,
     "deadline_passed": 504,
@@ -61,8 +66,16 @@ def error_response(error: InferenceError) -> Response:
 class InferenceApi:
     """The handlers of `/api/inference` over the models that are served."""
 
-    def __init__(self, models: ModelManager, settings: Settings) -> None:
+    def __init__(
+        self,
+        models: ModelManager,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+        neighbours: Neighbours | None = None,
+    ) -> None:
         self._models = models
+        self._clock = clock
+        self._neighbours = neighbours
         self._timeout_s = settings.server.request_timeout_s
         self._json_bytes_max = settings.server.json_bytes_max
         self._image_types = tuple(f"image/{name}" for name in settings.images.formats)
@@ -75,10 +88,8 @@ class InferenceApi:
 
         A valid row is part of its line's window from here on, whether or not the engine then takes the request.
         """
-        arrived_s = exchange.now()
-        served, prepared, limits = await self._prepared(exchange, arrived_s)
-        pending = self._pending(exchange, served, prepared, arrived_s, limits)
-        return pending.respond(await exchange.predict(pending.request))
+        pending = await self._read_and_begin(exchange)
+        return pending.respond(await exchange.predict(pending.request, pending.answerer))
 
     def begin(self, exchange: Exchange, body: bytes) -> Pending | None:
         """`predict_stream` of a JSON body that is here, up to the wait; None for whatever is not that simple."""
@@ -90,29 +101,52 @@ class InferenceApi:
         limits = joined(headers, own)  # before the row enters its line's window
         if served.pipeline.blocking:
             return None
-        return self._pending(exchange, served, served.pipeline.prepare(sample), arrived_s, limits)
+        return self.begin_sample(served, sample, arrived_s, limits, exchange.request_id)
 
-    def _pending(
-        self, exchange: Exchange, served: ServedModel, prepared: Prepared, arrived_s: float, limits: CallLimits
+    def begin_sample(
+        self, served: ServedModel, sample: Sample, arrived_s: float, limits: CallLimits, request_id: str
     ) -> Pending:
+        """The request for a sample of a model that does not block; a row of a line goes to the line's process.
+
+        A valid row enters its line's window here. Raises CallerError.
+        """
+        if self._neighbours is not None and sample.stream_id is not None and served.pipeline.keeps_lines:
+            elsewhere = self._neighbours.begin(served, sample, arrived_s, limits, request_id)
+            if elsewhere is not None:
+                return elsewhere
+        return self._pending(served, served.pipeline.prepare(sample), arrived_s, limits)
+
+    async def begin_picture(self, served: ServedModel, sample: Sample, arrived_s: float, limits: CallLimits) -> Pending:
+        """The request for a sample of a model that blocks, decoded in a thread first. Raises CallerError, QueueFull."""
+        return self._pending(served, await self._decoded(served, sample), arrived_s, limits)
+
+    def take_over(self, row: HandedRow) -> Pending:
+        """The request for a row that another process was given, of a line of this process. Raises InferenceError."""
+        served = self._models.resolve(row.model, row.version)
+        sample = Sample(row.fields, None, row.stream_id, time.time_ns() // 1000, self._clock())
+        return self._pending(served, served.pipeline.prepare(sample), row.arrived_s, row.limits)
+
+    def _pending(self, served: ServedModel, prepared: Prepared, arrived_s: float, limits: CallLimits) -> Pending:
         prediction_id = self._prediction_ids()
         request = served.request(prepared.tensors, request_id=prediction_id, now=arrived_s, limits=limits)
 
         def respond(prediction: Prediction) -> Response:
             if prediction.non_finite:
                 raise NonFiniteOutput(served.label, prediction.non_finite)
-            result = served.pipeline.result(prediction.outputs, prepared, exchange.now() - arrived_s)
+            result = served.pipeline.result(prediction.outputs, prepared, self._clock() - arrived_s)
             return Response(200, encode_answer(prediction_id, served.key.name, served.key.version, result))
 
         return Pending(request, respond)
 
-    async def _prepared(self, exchange: Exchange, now_s: float) -> tuple[ServedModel, Prepared, CallLimits]:
-        """The model, its tensors and the call's limits; body and sample are let go here, before the request waits."""
+    async def _read_and_begin(self, exchange: Exchange) -> Pending:
+        """The request; body and sample are let go here, before it waits."""
+        arrived_s = exchange.now()
         headers = read_headers(exchange.headers, self._timeout_s)
-        served, sample, own = await self._read(exchange, now_s)
+        served, sample, own = await self._read(exchange, arrived_s)
         limits = joined(headers, own)  # before the row enters its line's window
-        pipeline = served.pipeline
-        return served, await self._decoded(served, sample) if pipeline.blocking else pipeline.prepare(sample), limits
+        if served.pipeline.blocking:
+            return await self.begin_picture(served, sample, arrived_s, limits)
+        return self.begin_sample(served, sample, arrived_s, limits, exchange.request_id)
 
     async def _read(self, exchange: Exchange, now_s: float) -> tuple[ServedModel, Sample, CallLimits]:
         """The model that is asked, and what it is to judge: a JSON body, or an image whose model the query names."""
