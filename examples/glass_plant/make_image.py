@@ -19,6 +19,7 @@ from examples.glass_plant.image_model import (
     logits,
     parameter_count,
     small_cnn,
+    stem_of,
     train_classifier,
 )
 from examples.glass_plant.image_report import confusion, score_classes, score_images
@@ -56,8 +57,9 @@ def make_image(out: Path, scale: ImageScale, seed: int, workers: int, cache: Pat
     print(f"  {len(train.label)} training, {len(calibration.label)} calibration, {len(held.label)} held-out pictures")
     torch.manual_seed(seed)
     cnn, model = small_cnn(), VisionTransformer()
-    train_s = train_classifier(model, "vit", train, scale.epochs, 1.5e-3, seed)
     cnn_train_s = train_classifier(cnn, "small cnn", train, scale.epochs, 3e-3, seed)
+    model.stem.load_state_dict(stem_of(cnn).state_dict())
+    train_s = train_classifier(model, "vit", train, scale.epochs, 1e-3, seed)
     cnn_temperature = fit_temperature(logits(cnn, calibration.pixels), calibration.label)
     cnn_held = softmax(logits(cnn, held.pixels) / cnn_temperature)
     temperature = fit_temperature(logits(model, calibration.pixels), calibration.label)
