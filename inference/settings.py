@@ -35,6 +35,9 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Count,
         Meta(description="Largest JSON, bytes. Its numbers are read at some 60 MB/s while nobody else is served."),
     ] = 4 * MIB
+    stream_window: Annotated[
+        Count, Meta(description="Messages of one WebSocket that may be without an answer before it is read no further.")
+    ] = 32
     keep_alive_s: Annotated[Count, Meta(description="Time after which an idle connection is closed, s.")] = 75
     fast_route: Annotated[
         bool, Meta(description="Whether plain predict requests are answered from the parser's callbacks.")

@@ -103,3 +103,8 @@ class CounterSource(Protocol):
     def refusals(self) -> Mapping[tuple[str, str], int]:
         """HTTP error answers by route and reason."""
         ...
+
+    @property
+    def stream_connections(self) -> int:
+        """WebSockets that are open."""
+        ...

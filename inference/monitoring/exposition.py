@@ -132,7 +132,9 @@ def _http(source: CounterSource) -> Iterator[Metric]:
     errors = CounterMetricFamily("glassai_http_errors", "HTTP error answers, by reason.", labels=("route", "reason"))
     for (route, reason), count in sorted(dict(source.refusals).items()):
         errors.add_metric((route, reason), count)
-    yield from (responses, errors)
+    streams = GaugeMetricFamily("glassai_stream_connections", "WebSockets that are open.")
+    streams.add_metric((), source.stream_connections)
+    yield from (responses, errors, streams)
 
 
 def _triton(versions: list[VersionMetrics]) -> Iterator[Metric]:

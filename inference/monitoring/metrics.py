@@ -8,7 +8,7 @@ from inference.model import ModelKey
 from inference.monitoring.counters import VersionMetrics
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"  # of Metrics.render
-METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))  # all others share one label
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WS"))  # all others share one label
 
 
 class Metrics:
@@ -18,6 +18,7 @@ class Metrics:
         self.versions: dict[ModelKey, VersionMetrics] = {}
         self.responses: dict[tuple[str, str, int], int] = {}
         self.refusals: dict[tuple[str, str], int] = {}
+        self.stream_connections = 0
         self._render: Callable[[], bytes] | None = None
 
     def for_version(self, key: ModelKey) -> VersionMetrics:
@@ -38,6 +39,10 @@ class Metrics:
         self.responses[at] = self.responses.get(at, 0) + 1
         if reason:
             self.refusals[route, reason] = self.refusals.get((route, reason), 0) + 1
+
+    def count_connections(self, change: int) -> None:
+        """So many more WebSockets are open."""
+        self.stream_connections += change
 
     def render(self) -> bytes:
         """The text format of Prometheus (CONTENT_TYPE). Takes milliseconds: call it off the loop."""

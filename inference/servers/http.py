@@ -12,12 +12,14 @@ import math
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from starlette.routing import Route, Router
 
 from inference.engine import Engine
 from inference.errors import InferenceError, MethodNotAllowed, RouteNotFound
 from inference.monitoring.logs import PredictionLog
+from inference.protocols.stream_messages import StreamQuery
 from inference.servers import inference_api, open_inference
 from inference.servers.exchange import (
     Begin,
@@ -27,6 +29,7 @@ from inference.servers.exchange import (
     IdSource,
     InternalError,
     Message,
+    Pending,
     Receive,
     Response,
     Send,
@@ -53,6 +56,27 @@ class PredictRoute:
     begin: Begin
 
 
+class BeginMessage(Protocol):
+    """Begins the prediction of one message."""
+
+    def __call__(
+        self, exchange: Exchange, query: StreamQuery, message: bytes, *, is_text: bool
+    ) -> Pending | Awaitable[Pending]:
+        """The request, awaitable where reading it takes long. Raises InferenceError."""
+        ...
+
+
+@dataclass(slots=True, frozen=True)
+class StreamRoute:
+    """The WebSocket form of STREAM_PATH: at most `window` messages of a connection are without a reply."""
+
+    open: Callable[[Exchange], StreamQuery]
+    begin: BeginMessage
+    window: int
+    message_bytes_max: int
+    count_connections: Callable[[int], None]
+
+
 @dataclass(slots=True, frozen=True)
 class Page:
     """One path: its handlers by method."""
@@ -73,6 +97,7 @@ class App:
         engine: Engine,
         *,
         stream: PredictRoute,
+        stream_rows: StreamRoute,
         infer: PredictRoute,
         pages: Sequence[Page],
         body_bytes_max: int,
@@ -81,6 +106,7 @@ class App:
     ) -> None:
         self.engine = engine
         self._stream = stream
+        self.stream_rows = stream_rows
         self._infer = infer
         # The predict route of a path, and the path's parameters.
         self.predict_route = functools.lru_cache(PATHS_KEPT)(self._predict_route)

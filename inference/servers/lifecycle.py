@@ -12,6 +12,7 @@ import uvicorn
 from inference.engine import Engine
 from inference.servers.fast_route import HttpProtocol
 from inference.servers.http import App
+from inference.servers.stream_socket import StreamSocket
 from inference.settings import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ class Server(uvicorn.Server):
             app,
             http=HttpProtocol,
             proxy_headers=False,
-            ws="none",
+            ws=StreamSocket,
             lifespan="off",
             access_log=False,
             log_config=None,

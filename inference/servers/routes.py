@@ -11,9 +11,10 @@ from inference.monitoring.logs import PredictionLog
 from inference.monitoring.metrics import CONTENT_TYPE, Metrics
 from inference.servers import health, openapi, start_page
 from inference.servers.exchange import Exchange, Response
-from inference.servers.http import STREAM_PATH, App, Page, PredictRoute
+from inference.servers.http import STREAM_PATH, App, Page, PredictRoute, StreamRoute
 from inference.servers.inference_api import InferenceApi
 from inference.servers.open_inference import OpenInference
+from inference.servers.row_stream import RowStream
 from inference.settings import Settings
 
 
@@ -21,6 +22,7 @@ def build_app(settings: Settings, engine: Engine, models: ModelManager, metrics:
     """The application with every route of the server."""
     product = InferenceApi(models, settings)
     protocol = OpenInference(models, settings.server.request_timeout_s, settings.server.json_bytes_max)
+    rows = RowStream(product, models, settings.server)
     pages = [
         Page("/health/live", {"GET": health.live}),
         Page("/health/ready", {"GET": partial(health.ready, models=models)}),
@@ -32,6 +34,13 @@ def build_app(settings: Settings, engine: Engine, models: ModelManager, metrics:
     return App(
         engine,
         stream=PredictRoute(STREAM_PATH, product.predict_stream, product.begin),
+        stream_rows=StreamRoute(
+            rows.open,
+            rows.begin,
+            settings.server.stream_window,
+            settings.server.body_bytes_max,
+            metrics.count_connections,
+        ),
         infer=PredictRoute("/v2/models/{name}/infer", protocol.infer, protocol.begin),
         pages=pages,
         body_bytes_max=settings.server.body_bytes_max,
