@@ -11,10 +11,14 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from inference.errors import StartError
 from inference.settings import Settings
 from inference.version import VERSION
+
+if TYPE_CHECKING:
+    from inference.servers.member import Member
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +42,7 @@ def build_parser(prog: str = "python -m inference.streaming_predictor") -> argpa
     parser.add_argument("--models", metavar="DIR", help="folder that holds NAME/VERSION/model.onnx (default: models)")
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1, this machine only)")
     parser.add_argument("--port", type=int, help="port to listen on, 0 takes a free one (default: 8000)")
+    parser.add_argument("--processes", type=int, metavar="N", help="server processes on the one port (default: 1)")
     parser.add_argument("--config", metavar="FILE", type=Path, help="settings file (TOML)")
     parser.add_argument(
         "--required",
@@ -45,6 +50,7 @@ def build_parser(prog: str = "python -m inference.streaming_predictor") -> argpa
         action="append",
         help="a model without which the server is not ready; may be given several times",
     )
+    parser.add_argument("--child", metavar="FD", type=int, help=argparse.SUPPRESS)  # how a parent starts its processes
     return parser
 
 
@@ -53,10 +59,13 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m inference.str
     from inference.settings_source import load_settings
 
     options = build_parser(prog).parse_args(argv)
+    if options.child is not None:
+        return serve_as_child(options.child)
     overrides = {
         "models.folder": options.models,
         "server.host": options.host,
         "server.port": options.port,
+        "server.processes": options.processes,
         "models.required": options.required,
     }
     given = {key: value for key, value in overrides.items() if value is not None}
@@ -71,6 +80,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m inference.str
 
 def serve(settings: Settings) -> None:
     """Serve with these settings until a signal comes. Raises StartError."""
+    if settings.server.processes > 1:
+        serve_with_processes(settings)
+        return
     import uvloop
 
     from inference.monitoring.logs import configure
@@ -84,6 +96,78 @@ def serve(settings: Settings) -> None:
             runner.run(_serve(settings, listener))
     finally:
         listener.close()
+
+
+def serve_with_processes(settings: Settings) -> None:
+    """Be the parent of `server.processes` processes until a signal comes. Raises StartError."""
+    from inference.monitoring.logs import configure
+    from inference.servers.supervisor import supervise
+
+    configure(settings.logging, process="parent")
+
+    def announce(port: int, names: Sequence[str]) -> None:
+        print(banner(settings.server.host, port, names, settings.server.processes), flush=True)  # noqa: T201 - see _serve
+
+    supervise(settings, announce)
+
+
+def serve_as_child(descriptor: int) -> int:
+    """Be one of several processes, as the parent at the other end of the socket says. Returns the exit status."""
+    import uvloop
+
+    from inference.monitoring.logs import configure
+    from inference.protocols.process_orders import CannotStart
+    from inference.servers.member import Member
+
+    member = Member(socket.socket(fileno=descriptor))
+    settings = member.orders.settings
+    configure(settings.logging, process=str(member.orders.process))
+    tune_the_interpreter()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve_as_member(settings, member))
+    except StartError as error:
+        member.tell(CannotStart(str(error)))
+        return EXIT_CANNOT_START
+    finally:
+        member.tidy_up()
+    return 0
+
+
+async def _serve_as_member(settings: Settings, member: Member) -> None:
+    from inference.engine import Engine
+    from inference.model_manager import ModelManager
+    from inference.monitoring.logs import PredictionLog
+    from inference.monitoring.metrics import Metrics
+    from inference.protocols.process_orders import Serving
+    from inference.runtime.session import OnnxSessionProvider
+
+    member.start()
+    orders, metrics, engine = member.orders, Metrics(), Engine()
+    models = ModelManager(settings, engine, OnnxSessionProvider(), metrics)
+    models.start()
+    from inference.servers.handover import Neighbours
+    from inference.servers.inference_api import InferenceApi
+    from inference.servers.listener import listen
+    from inference.servers.member import MemberServer
+    from inference.servers.metrics_page import MetricsPage
+    from inference.servers.routes import build_app
+
+    folder, predictions = Path(orders.folder), PredictionLog(settings.logging)
+    neighbours = Neighbours(orders.process, orders.processes, folder, engine, predictions)
+    product = InferenceApi(models, settings, engine.clock, neighbours)
+    page = MetricsPage(metrics, neighbours, orders.restarts)
+    try:
+        await neighbours.start(product.take_over, page.count)
+        if orders.restarts:
+            await member.when_loaded(models)
+        with listen(settings.server.host, settings.server.port, shared=True) as listener:
+            member.tell(Serving(tuple(models.names())))
+            app = build_app(settings, engine, models, metrics, product=product, metrics_page=page)
+            await member.serve(MemberServer(app, engine, settings.server, [neighbours.drain]), listener)
+    finally:
+        neighbours.stop()
+        await models.stop()
 
 
 def tune_the_interpreter() -> None:
@@ -119,7 +203,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         log.info("stopped")
 
 
-def banner(host: str, port: int, names: Sequence[str]) -> str:
+def banner(host: str, port: int, names: Sequence[str], processes: int = 1) -> str:
     """What a person who has started the server wants to know: where it is, who can reach it, a line to try."""
     shown = "localhost" if host in (*LOOPBACK, "0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
     url = f"http://{shown}:{port}"
@@ -143,6 +227,7 @@ def banner(host: str, port: int, names: Sequence[str]) -> str:
             f"  {url + '/metrics':<40} metrics (Prometheus)",
             f"  {url + '/openapi.json':<40} the API (OpenAPI 3.1)",
             f"Models: {', '.join(names) or 'none found'}",
+            *([f"Processes: {processes}"] if processes > 1 else []),
             reach,
             "Try:",
             f"  {example}",

@@ -32,8 +32,11 @@ FIRST_KEYS = ("timestamp", "level", "logger", "event")
 Event = MutableMapping[str, Any]
 
 
-def configure(settings: LoggingSettings, stream: TextIO | None = None) -> None:
-    """Send every log record of the process to `stream` (stderr) in the form that the settings ask for."""
+def configure(settings: LoggingSettings, stream: TextIO | None = None, process: str = "") -> None:
+    """Send every log record of the process to `stream` (stderr) in the form that the settings ask for.
+
+    `process` is the field of this name in every line; without it there is none.
+    """
     _load_structlog()
     import structlog
 
@@ -46,6 +49,7 @@ def configure(settings: LoggingSettings, stream: TextIO | None = None) -> None:
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *([Named(process)] if process else []),
         explain_errors,
         bounded,
     ]
@@ -89,6 +93,18 @@ def _route(handler: logging.Handler, level: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+
+
+class Named:
+    """Says in every line which of several processes wrote it."""
+
+    def __init__(self, process: str) -> None:
+        self._process = process
+
+    def __call__(self, logger: object, method_name: str, event_dict: Event) -> Event:
+        """A structlog processor."""
+        event_dict["process"] = self._process
+        return event_dict
 
 
 def explain_errors(logger: object, method_name: str, event_dict: Event) -> Event:
