@@ -38,7 +38,26 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stream_window: Annotated[
         Count, Meta(description="Messages of one WebSocket that may be without an answer before it is read no further.")
     ] = 32
+    connections_max: Annotated[Count, Meta(description="Connections held open. Beyond them the answer is 503.")] = 4096
+    header_bytes_max: Annotated[
+        int, Meta(ge=8192, description="Largest request line with all headers, bytes; the same for trailers.")
+    ] = 32 * 1024
+    header_timeout_s: Annotated[
+        Positive, Meta(description="Time from the connection, or from a request's first byte, to its whole headers, s.")
+    ] = 10.0
+    body_timeout_s: Annotated[
+        Positive, Meta(description="Time in which a whole body has to come, and an answer to be read, s.")
+    ] = 60.0
+    stall_timeout_s: Annotated[
+        Positive, Meta(description="Time in which a body has to grow by 1 KiB, or as much of an answer to be read, s.")
+    ] = 20.0
+    receiving_bytes_max: Annotated[
+        Count, Meta(description="Bytes of all bodies above 64 KiB that are being received. Beyond them 503.")
+    ] = 512 * MIB
     keep_alive_s: Annotated[Count, Meta(description="Time after which an idle connection is closed, s.")] = 75
+    processes: Annotated[
+        int, Meta(ge=1, le=64, description="Processes that serve on the one port. Above 1 a parent watches them.")
+    ] = 1
     fast_route: Annotated[
         bool, Meta(description="Whether plain predict requests are answered from the parser's callbacks.")
     ] = True
@@ -59,6 +78,9 @@ class QueueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     rows_max: Annotated[Count, Meta(description="Rows that may wait for one model version.")] = 4096
     bytes_max: Annotated[Count, Meta(description="Bytes of input that may wait for one model version.")] = 256 * MIB
+    patience_s: Annotated[
+        Positive, Meta(description="Wait after which a request may go before those of higher priority, s.")
+    ] = 1.0
 
 
 class LinesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,7 +114,6 @@ class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     providers: Annotated[
         tuple[Provider, ...], Meta(min_length=1, description="Execution providers, tried in this order.")
     ] = ("tensorrt", "cuda", "cpu")
-    runners: Annotated[Count, Meta(description="Threads a model version, each running one batch at a time.")] = 1
     intra_op_threads: Annotated[Count, Meta(description="Threads inside one operator of a model.")] = 1
     inter_op_threads: Annotated[Count, Meta(description="Threads across operators of a model.")] = 1
     spinning: Annotated[
@@ -101,6 +122,34 @@ class RuntimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     profile_cache: Annotated[
         str, Meta(description="Folder for the measured batch sizes of each model. Empty: not kept.")
     ] = "~/.cache/glassai"
+
+
+class ScalingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Runners of each model version: threads that run one batch at a time. They grow and shrink with the load."""
+
+    enabled: Annotated[bool, Meta(description="Whether runners follow the load. false: always `runners_min`.")] = True
+    runners_min: Annotated[Count, Meta(description="Fewest runners of a model version, kept while it is idle.")] = 1
+    runners_max: Annotated[
+        int, Meta(ge=0, description="Most runners of a model version. 0: as many as the cores allow.")
+    ] = 0
+    cores: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Cores that the runners of all busy models share; each takes `runtime.intra_op_threads`. "
+            "0: those that this process may use.",
+        ),
+    ] = 0
+    target_delay_ms: Annotated[
+        Positive, Meta(description="Wait for a runner above which a model with busy runners gets more, ms.")
+    ] = 20.0
+    interval_s: Annotated[Positive, Meta(description="Time between two looks at the load, s.")] = 0.25
+    grow_after_s: Annotated[
+        Positive, Meta(description="Time of too long waits before a runner is added, s. A burst does not wait for it.")
+    ] = 1.0
+    shrink_after_s: Annotated[
+        Positive, Meta(description="Time for which fewer runners would have sufficed before one is given up, s.")
+    ] = 15.0
 
 
 class HealthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -138,6 +187,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lines: LinesSettings = LinesSettings()
     images: ImagesSettings = ImagesSettings()
     runtime: RuntimeSettings = RuntimeSettings()
+    scaling: ScalingSettings = ScalingSettings()
     health: HealthSettings = HealthSettings()
     logging: LoggingSettings = LoggingSettings()
 
@@ -149,5 +199,16 @@ def cross_problems(settings: Settings) -> list[str]:
         problems.append(
             f"health.canary_max_age_s: given {settings.health.canary_max_age_s:g}, accepted more than "
             f"health.canary_interval_s ({settings.health.canary_interval_s:g})"
+        )
+    scaling = settings.scaling
+    if 0 < scaling.runners_max < scaling.runners_min:
+        problems.append(
+            f"scaling.runners_max: given {scaling.runners_max}, accepted at least scaling.runners_min "
+            f"({scaling.runners_min}), or 0 for as many as the cores allow"
+        )
+    if scaling.shrink_after_s <= scaling.grow_after_s:
+        problems.append(
+            f"scaling.shrink_after_s: given {scaling.shrink_after_s:g}, accepted more than scaling.grow_after_s "
+            f"({scaling.grow_after_s:g}), or runners would come and go"
         )
     return problems

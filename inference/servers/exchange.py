@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from inference.engine import Engine
-from inference.errors import InferenceError, MalformedBody, TooLarge, UnsupportedMedia
+from inference.errors import InferenceError, MalformedBody, TooLarge, Unavailable, UnsupportedMedia
 from inference.monitoring.logs import PredictionLog
 from inference.request import Answer, Prediction, Request
 
@@ -25,11 +25,27 @@ Headers = tuple[tuple[bytes, bytes], ...]
 JSON = b"application/json"
 ENCODINGS = (b"gzip", b"deflate", b"identity")  # of a body
 REQUEST_ID_CHARS_MAX = 128
+UNREAD_BYTES_MAX = 1024 * 1024  # of a body that nobody reads, let go so that the connection may stay
+SMALL_BODY_BYTES = 64 * 1024  # not counted; connections are, and that bounds them
+UNPACKED_ON_LOOP_BYTES_MAX = 1024  # deflate expands them to 1 MiB at most, in some 1 ms
+RETRY_AFTER_S = 1.0
 WATCH_INTERVAL_S = 0.02  # a caller that hangs up frees its place within two of these
 
 
 class CallerGone(Exception):
     """The caller hung up; there is nobody to answer."""
+
+
+class TooManyBodies(Unavailable):
+    """Bodies that are being received take as much memory as the server gives them."""
+
+    retry_after_s = RETRY_AFTER_S
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The server is receiving as many bytes as it holds at once ({limit} of bodies above {SMALL_BODY_BYTES} "
+            f"bytes). Retry after {RETRY_AFTER_S:g} s."
+        )
 
 
 class InternalError(InferenceError):
@@ -58,6 +74,25 @@ class IdSource:
     def __call__(self) -> str:
         """The next id."""
         return f"{self._prefix}{next(self._count):06x}"
+
+
+class Receiving:
+    """Bytes of all large bodies that are being received, within one bound for the whole server."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
+        self.bytes = 0
+
+    def take(self, size: int) -> None:
+        """`size` bytes more. Raises TooManyBodies."""
+        if self.bytes + size > self.bytes_max:
+            raise TooManyBodies(self.bytes_max)
+        self.bytes += size
+
+    def give_back(self, size: int) -> None:
+        """Bytes that were taken are held no longer."""
+        self.bytes -= size
+        assert self.bytes >= 0, "more was given back than taken"
 
 
 class HangUpWatch:
@@ -105,6 +140,8 @@ class Exchange(msgspec.Struct, eq=False):
     request_id: str
     predictions: PredictionLog
     path_params: Mapping[str, str]
+    receiving: Receiving | None = None
+    body_whole: bool = False
     _waiting: asyncio.Future[Answer] | None = None
     _watcher: asyncio.Task[None] | None = None
 
@@ -131,8 +168,16 @@ class Exchange(msgspec.Struct, eq=False):
         """Seconds of the engine's clock."""
         return self.engine.clock()
 
+    @property
+    def ends_connection(self) -> bool:
+        """Whether too much of the body may still come to wait for the next request behind it."""
+        if self.body_whole:
+            return False
+        declared = self.headers.get(b"content-length")
+        return self.header(b"expect") is not None or (declared is not None and int(declared) > UNREAD_BYTES_MAX)
+
     async def body(self) -> bytes:
-        """The whole body, decompressed. Raises TooLarge, UnsupportedMedia, MalformedBody, CallerGone."""
+        """The whole body, decompressed. Raises TooLarge, TooManyBodies, UnsupportedMedia, MalformedBody, CallerGone."""
         encoding = self.headers.get(b"content-encoding", b"identity").lower()
         if encoding not in ENCODINGS:
             accepted = [name.decode() for name in ENCODINGS]
@@ -141,21 +186,38 @@ class Exchange(msgspec.Struct, eq=False):
         declared = self.headers.get(b"content-length")
         if declared is not None and int(declared) > limit:
             raise TooLarge("body", f"{int(declared)} bytes", f"at most {limit} bytes")
+        raw = await self._received(limit)
+        if encoding == b"identity":
+            return raw
+        if len(raw) <= UNPACKED_ON_LOOP_BYTES_MAX:
+            return decompressed(raw, encoding, limit)
+        return await asyncio.to_thread(decompressed, raw, encoding, limit)
+
+    async def _received(self, limit: int) -> bytes:
         message = await self.receive()
+        if message["type"] == "http.request" and not message.get("more_body") and len(message["body"]) <= limit:
+            self.body_whole = True
+            return message["body"]
         parts: list[bytes] = []
-        size = 0
-        while True:
-            if message["type"] == "http.disconnect":
-                raise CallerGone
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > limit:
-                raise TooLarge("body", f"more than {limit} bytes", f"at most {limit} bytes")
-            if not message.get("more_body"):
-                break
-            message = await self.receive()
-        raw = parts[0] if len(parts) == 1 else b"".join(parts)
-        return raw if encoding == b"identity" else decompressed(raw, encoding, limit)
+        size = taken = 0
+        try:
+            while True:
+                if message["type"] == "http.disconnect":
+                    raise CallerGone
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > limit:
+                    raise TooLarge("body", f"more than {limit} bytes", f"at most {limit} bytes")
+                if self.receiving is not None and size > SMALL_BODY_BYTES:
+                    self.receiving.take(size - taken)
+                    taken = size
+                if not message.get("more_body"):
+                    self.body_whole = True
+                    return b"".join(parts)
+                message = await self.receive()
+        finally:
+            if self.receiving is not None:
+                self.receiving.give_back(taken)
 
     async def predict(self, request: Request, answerer: Answerer | None = None) -> Prediction:
         """The answer of the engine, or of who else answers; raises the InferenceError that ended the request.

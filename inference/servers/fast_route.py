@@ -1,9 +1,9 @@
 """Answers plain predict requests from the parser's callbacks: no task, no ASGI messages, one write.
 
-Leans on uvicorn's HttpToolsProtocol (its minor version is pinned, and a test names what is used here): parsing,
-pipelining, keep-alive, flow control and the state that a graceful stop looks at stay uvicorn's. Reading, checking and
-the text of errors are those of the handlers. Whatever is not plain (a large, compressed or chunked body, a slow
-reader, an image) goes the ordinary way through ASGI.
+Limits, pipelining, keep-alive and the end of a connection are `servers.connection`'s. Reading, checking and the text of
+errors are those of the handlers. Whatever is not plain (a large, compressed or chunked body, a slow reader, an image)
+goes the ordinary way through ASGI, and with `server.fast_route = false` everything does. It leans on uvicorn's cycles:
+the minor version is pinned, and a test names what is used here.
 """
 
 from __future__ import annotations
@@ -11,19 +11,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from inference.errors import InferenceError
-from inference.protocols.inference_json import ErrorBody
 from inference.request import Answer
+from inference.servers.connection import Connection
 from inference.servers.exchange import Exchange, Pending, Response
 from inference.servers.http import App, PredictRoute, head
 
 PLAIN_BODY_BYTES_MAX = 64 * 1024  # below it uvicorn reads on without being asked
 
 
-class HttpProtocol(HttpToolsProtocol):
+class FastConnection(Connection):
     """One connection. `fast` is the request of it that is being answered the fast way."""
 
     fast: FastCycle | None = None
@@ -35,7 +34,7 @@ class HttpProtocol(HttpToolsProtocol):
             super()._start_asgi_task(cycle, app)
             return
         self.fast = fast
-        if not cycle.more_body:
+        if fast.refused or not cycle.more_body:
             self.loop.call_soon(fast.start)  # not at once: a pipeline of refusals would call itself ever deeper
 
     def go_the_ordinary_way(self, cycle: RequestResponseCycle) -> None:
@@ -56,17 +55,14 @@ class HttpProtocol(HttpToolsProtocol):
         if self.fast is not None:
             self.fast.abandon()
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse and close: after bytes that cannot be parsed nothing that follows has a meaning."""
+    def abandon(self) -> None:
+        """Nobody waits for the request that is being read."""
+        super().abandon()
         if self.fast is not None:
             self.fast.abandon()
-        body = msgspec.json.encode(ErrorBody(f"Malformed HTTP: {msg}", "malformed_http"))
-        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
-        self.transport.write(b"%scontent-length: %d\r\n\r\n%s" % (head, len(body), body))
-        self.transport.close()
 
 
-def _fast_cycle(protocol: HttpProtocol, cycle: RequestResponseCycle, app: Any) -> FastCycle | None:
+def _fast_cycle(protocol: FastConnection, cycle: RequestResponseCycle, app: Any) -> FastCycle | None:
     """The fast way for this request, if it is as plain as that takes."""
     if not isinstance(app, App) or cycle.scope["method"] != "POST":
         return None
@@ -85,11 +81,11 @@ def _fast_cycle(protocol: HttpProtocol, cycle: RequestResponseCycle, app: Any) -
 class FastCycle:
     """One request from the end of its headers to the end of its response."""
 
-    __slots__ = ("_app", "_begun", "_exchange", "_pending", "_protocol", "_route", "cycle")
+    __slots__ = ("_app", "_begun", "_exchange", "_pending", "_protocol", "_refusal", "_route", "cycle")
 
     def __init__(
         self,
-        protocol: HttpProtocol,
+        protocol: FastConnection,
         cycle: RequestResponseCycle,
         app: App,
         headers: Mapping[bytes, bytes],
@@ -103,13 +99,22 @@ class FastCycle:
         asgi: Any = cycle  # whose types of ASGI's messages are narrower than ours
         self._exchange: Exchange = app.exchange(asgi.scope, headers, asgi.receive, asgi.send, params)
         self._pending: Pending | None = None
+        self._refusal = None if route.refuse_early is None else route.refuse_early(self._exchange)
         self._begun = False
 
+    @property
+    def refused(self) -> bool:
+        """Whether the headers alone are enough to refuse it."""
+        return self._refusal is not None
+
     def start(self) -> None:
-        """The body is whole: read it and ask the engine."""
+        """The body is whole, or not needed: read it and ask the engine."""
         if self._begun or self._protocol.fast is not self:
             return
         self._begun = True
+        if self._refusal is not None:
+            self._respond_error(self._refusal)
+            return
         try:
             pending = self._route.begin(self._exchange, bytes(self.cycle.body))
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer and the log the rest
@@ -159,5 +164,5 @@ class FastCycle:
         cycle.response_started = cycle.response_complete = True
         protocol.transport.write(b"".join(lines))
         if not cycle.keep_alive:
-            protocol.transport.close()
+            protocol.close_gently()
         cycle.on_response()

@@ -31,6 +31,7 @@ from inference.servers.exchange import (
     Message,
     Pending,
     Receive,
+    Receiving,
     Response,
     Send,
     request_id_of,
@@ -49,11 +50,22 @@ INFER_PATH = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/
 
 @dataclass(slots=True, frozen=True)
 class PredictRoute:
-    """A route that predicts: `begin` for a plain body that is here, `handler` for every other."""
+    """A route that predicts: `begin` for a plain body that is here, `handler` for every other.
+
+    `refuse_early` is asked once the headers are here, before the body is read: what it returns is the answer.
+    """
 
     template: str
     handler: Handler
     begin: Begin
+    refuse_early: Callable[[Exchange], InferenceError | None] | None = None
+
+    async def handle(self, exchange: Exchange) -> Response:
+        """The handler's response. Raises InferenceError."""
+        refusal = None if self.refuse_early is None else self.refuse_early(exchange)
+        if refusal is not None:
+            raise refusal
+        return await self.handler(exchange)
 
 
 class BeginMessage(Protocol):
@@ -101,6 +113,7 @@ class App:
         infer: PredictRoute,
         pages: Sequence[Page],
         body_bytes_max: int,
+        receiving_bytes_max: int,
         observe: Observe,
         predictions: PredictionLog,
     ) -> None:
@@ -111,6 +124,7 @@ class App:
         # The predict route of a path, and the path's parameters.
         self.predict_route = functools.lru_cache(PATHS_KEPT)(self._predict_route)
         self._body_bytes_max = body_bytes_max
+        self._receiving = Receiving(receiving_bytes_max)
         self.observe = observe
         self.predictions = predictions
         self._watch = HangUpWatch()
@@ -125,7 +139,7 @@ class App:
             await self._router(scope, receive, send)
         else:
             route, params = found
-            await self.answer(route.template, {"POST": route.handler}, scope, receive, send, params)
+            await self.answer(route.template, {"POST": route.handle}, scope, receive, send, params)
 
     def _predict_route(self, path: str) -> tuple[PredictRoute, Mapping[str, str]] | None:
         if path == STREAM_PATH:
@@ -140,9 +154,9 @@ class App:
     ) -> Exchange:
         """This request as handlers see it."""
         request_id = request_id_of(headers, self._request_ids)
-        limit = self._body_bytes_max
-        watch, predictions = self._watch, self.predictions
-        return Exchange(scope, headers, receive, send, self.engine, watch, limit, request_id, predictions, params)
+        limit, log_of = self._body_bytes_max, self.predictions
+        server = (self.engine, self._watch, limit, request_id, log_of, params, self._receiving)
+        return Exchange(scope, headers, receive, send, *server)
 
     async def answer(
         self,
@@ -172,7 +186,7 @@ class App:
         if not isinstance(error, InferenceError):
             log.error("request failed", exc_info=error, extra={"request_id": exchange.request_id})
             error = InternalError(exchange.request_id)
-        level = logging.ERROR if error.reason == "run_failed" else logging.DEBUG
+        level = logging.ERROR if error.reason in FAULTS_OF_MODELS else logging.DEBUG
         if log.isEnabledFor(level):
             faults = [str(fault) for fault in error.details[:8]]
             log.log(level, "%s", error, extra={"request_id": exchange.request_id, "faults": faults})
@@ -184,8 +198,8 @@ class App:
             headers.append((b"retry-after", str(math.ceil(error.retry_after_s)).encode()))
         if isinstance(error, MethodNotAllowed):
             headers.append((b"allow", ", ".join(error.allowed).encode()))
-        if exchange.header(b"expect") is not None:
-            headers.append((b"connection", b"close"))  # the body may never come, so the next request cannot be found
+        if exchange.ends_connection:
+            headers.append((b"connection", b"close"))
         return Response(response.status, response.body, response.content_type, tuple(headers))
 
 

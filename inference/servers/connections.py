@@ -1,0 +1,74 @@
+"""All connections of a server: what one of them may take, and the one timer that looks after them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+import msgspec
+
+from inference.decisions.slow_caller import Patience
+from inference.settings import ServerSettings
+
+LEAVE_S = 2.0  # for the caller's part of a close
+LOOK_INTERVAL_S = 1.0  # between two looks at all connections, some 1 us each
+
+
+class ConnectionLimits(msgspec.Struct, frozen=True):
+    """What one connection, and all of them, may take."""
+
+    connections_max: int
+    header_bytes_max: int
+    body_bytes_max: int
+    patience: Patience
+
+    @classmethod
+    def of(cls, settings: ServerSettings, connections_max: int) -> ConnectionLimits:
+        """The limits that the settings ask for."""
+        patience = Patience(
+            settings.header_timeout_s,
+            settings.body_timeout_s,
+            settings.stall_timeout_s,
+            settings.keep_alive_s,
+            LEAVE_S,
+        )
+        return cls(connections_max, settings.header_bytes_max, settings.body_bytes_max, patience)
+
+
+class LookedAfter(Protocol):
+    """A connection as the timer sees it."""
+
+    def look(self, now: float) -> None:
+        """Do what is due at `now` of the loop's clock."""
+        ...
+
+
+class Connections:
+    """Looks at every connection now and then, as long as there is one."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.limits = limits
+        self._open: set[LookedAfter] = set()
+        self._interval_s = min(LOOK_INTERVAL_S, limits.patience.shortest_s / 4)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, connection: LookedAfter) -> None:
+        """Look after this connection too."""
+        self._open.add(connection)
+        if self._timer is None:
+            self._arm()
+
+    def discard(self, connection: LookedAfter) -> None:
+        """It is closed, or somebody else's."""
+        self._open.discard(connection)
+
+    def _arm(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._interval_s, self._look)
+
+    def _look(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for connection in list(self._open):
+            connection.look(now)
+        self._timer = None
+        if self._open:
+            self._arm()
