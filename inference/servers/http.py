@@ -44,6 +44,7 @@ Observe = Callable[[str, str, int, str], None]
 
 PATHS_KEPT = 1024  # whose route is remembered; some 300 bytes each
 NO_PARAMS: Mapping[str, str] = {}
+FAULTS_OF_MODELS = frozenset({"run_failed", "run_hung", "run_crashed"})  # logged as errors; no caller is to blame
 STREAM_PATH = "/api/inference/stream"
 INFER_PATH = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer")
 
