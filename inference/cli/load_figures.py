@@ -5,10 +5,11 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 from math import ceil, inf
+from statistics import median
 
 LATE_S = 0.005  # a request sent later than this behind its time was held up by the generator ...
 LATE_SHARE_MAX = 0.01  # ... which voids the run if it happened to more than 1 % of them: it would show in the p99
-END_SHARE = 0.02  # and if the last 2 % were late in the mean, the generator would have fallen back for ever
+END_SHARE = 0.01  # and if most of the last 1 % were late, the generator was falling back
 GOAL_SHARE = 0.99
 REFUSED = frozenset({429, 503})
 LOST = 0  # status of a request that got no answer
@@ -97,6 +98,6 @@ def lag(run: LoadRun) -> str:
     cause = f"; {run.starved} waited for a free connection" if run.starved else ""
     if behind > LATE_SHARE_MAX * len(late):
         return f"{behind / len(late):.1%} of the requests were sent more than {LATE_S * 1000:g} ms late{cause}"
-    if sum(last) / len(last) > LATE_S:
-        return f"the last requests were sent {sum(last) / len(last) * 1000:.0f} ms late{cause}"
+    if median(last) > LATE_S:
+        return f"the last requests were sent {median(last) * 1000:.0f} ms late{cause}"
     return ""

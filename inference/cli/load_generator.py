@@ -72,7 +72,7 @@ class _Caller(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
-        self._load.free(self)
+        self._load.opened(self)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -102,7 +102,9 @@ class _Load:
         self._status = array("h", [LOST]) * count
         self._free: list[_Caller] = []  # the last one used is the first one taken: few sockets stay warm
         self._waiting: deque[int] = deque()
-        self._starved, self._next, self._left, self._open = 0, 0, count, 0
+        self._starved, self._next, self._left = 0, 0, count
+        self._callers: set[_Caller] = set()
+        self._empty = asyncio.Event()
         self._openings: set[asyncio.Task[None]] = set()
         self._start_s = inf
 
@@ -119,17 +121,40 @@ class _Load:
         gc.collect()
         gc.disable()  # a pause of the collector would be measured as the server's
         try:
-            self._start_s = perf_counter() + START_AFTER_S
-            if self._left:
-                self._wake()
-                last_s = START_AFTER_S + self._due_s[-1] + ANSWER_LIMIT_S
-                self._loop.call_later(last_s, self._end)
-                await self._over
+            await self._keep_schedule()
         finally:
             gc.enable()
-        # Whatever comes after the limit is not taken for an answer.
-        done_s, status = array("d", self._done_s), array("h", self._status)
-        return LoadRun(self._due_s, self._sent_s, done_s, status, self._starved)
+        # Copies, taken now: what comes later is not an answer.
+        run = LoadRun(self._due_s, self._sent_s[:], self._done_s[:], self._status[:], self._starved)
+        await self._close()
+        return run
+
+    async def _keep_schedule(self) -> None:
+        """Until every request has its answer, or the limit is there."""
+        if not self._left:
+            return
+        limit = self._loop.call_later(START_AFTER_S + self._due_s[-1] + ANSWER_LIMIT_S, self._end)
+        self._start_s = perf_counter() + START_AFTER_S
+        self._wake()
+        try:
+            await self._over
+        finally:
+            limit.cancel()
+
+    async def _close(self) -> None:
+        """Leave no connection behind."""
+        self._end()
+        await asyncio.gather(*self._openings)
+        for caller in self._callers:
+            caller.transport.abort()
+        if self._callers:
+            await self._empty.wait()
+
+    def opened(self, caller: _Caller) -> None:
+        """A new connection."""
+        self._callers.add(caller)
+        self._empty.clear()
+        self.free(caller)
 
     def free(self, caller: _Caller) -> None:
         """The caller can take a request."""
@@ -152,7 +177,9 @@ class _Load:
 
     def lost(self, caller: _Caller, error: Exception | None) -> None:
         """The connection is gone, and with it what was in flight; another one takes its place."""
-        self._open -= 1
+        self._callers.discard(caller)
+        if not self._callers:
+            self._empty.set()
         if caller.request >= 0:
             self._settle(caller.request, LOST)
         elif caller in self._free:
@@ -203,13 +230,12 @@ class _Load:
 
     async def _connect(self) -> None:
         await self._loop.create_connection(lambda: _Caller(self), self._host, self._port)
-        self._open += 1
 
     async def _reopen(self) -> None:
         try:
             await self._connect()
         except OSError as error:
-            if not self._open and not self._over.done():
+            if not self._callers and not self._over.done():
                 self._over.set_exception(self._gone(error))
 
     def _gone(self, error: OSError) -> ServerGone:

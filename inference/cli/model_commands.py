@@ -17,6 +17,7 @@ from inference.model_repository import (
     scan,
     signature_problems,
 )
+from inference.runtime.isolation import provider_for
 from inference.runtime.profile import BatchProfile, probe
 from inference.runtime.session import OnnxSessionProvider, Session, SessionProvider
 from inference.settings import Settings
@@ -120,7 +121,7 @@ def opened(
 ) -> tuple[ModelPackage, Session, BatchProfile]:
     """Package, session and batch profile, as the server gets them. Raises ModelPackageInvalid with every problem."""
     package = read_package(folder, key)
-    session = provider.load(package.onnx_file, settings.runtime)
+    session = provider_for(package.spec.runtime.isolation, provider).load(package.onnx_file, settings.runtime)
     problems = signature_problems(package.spec, session.signature)
     if problems:
         session.close()
@@ -175,6 +176,7 @@ def _facts(package: ModelPackage, session: Session, profile: BatchProfile) -> It
     yield f"runs on: {device.provider} ({device.runtime or 'in memory'})"
     for reason in device.passed_over:
         yield f"passed over: {reason}"
+    yield f"isolation: {package.spec.runtime.isolation}"
     rows = f"; at most {profile.knee} in a batch until a server has measured more" if profile.batched else ""
     yield f"batching: {profile.reason}{rows}"
     if package.example() is None:
