@@ -11,6 +11,7 @@ from inference.fault import Fault, nearest, one_of
 from inference.tensor import Tensors, TensorSpec
 
 MODEL_FORMAT = 1
+Isolation = Literal["thread", "process"]
 
 
 class ModelKey(NamedTuple):
@@ -126,6 +127,15 @@ class ModelLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout_ms: float | None = None  # None: server.request_timeout_s
 
 
+class ModelRuntime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the model is executed.
+
+    `isolation`: in threads of the server, or in a process of its own, so that a crash of it harms no other model.
+    """
+
+    isolation: Isolation = "thread"
+
+
 class ModelTitle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the model is, for people."""
 
@@ -144,3 +154,4 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     output: Output | None = None
     calibration: Calibration = Calibration()
     limits: ModelLimits = ModelLimits()
+    runtime: ModelRuntime = ModelRuntime()

@@ -27,6 +27,7 @@ from inference.model_repository import (
 from inference.pipeline.build import build_pipeline
 from inference.pipeline.postprocess import PlainOutput, Predictions
 from inference.protocols.inference_json import Result
+from inference.runtime.isolation import provider_for
 from inference.runtime.profile import KneeMeasurement, ProfileCache, probe
 from inference.runtime.session import OnnxSessionProvider
 from inference.settings import RuntimeSettings, Settings
@@ -44,7 +45,8 @@ class Predictor:
         settings = Settings(runtime=runtime or RuntimeSettings())
         self.package = _package(Path(path))
         self.key = self.package.key
-        self._session = OnnxSessionProvider().load(self.package.onnx_file, settings.runtime)
+        provider = provider_for(self.package.spec.runtime.isolation, OnnxSessionProvider())
+        self._session = provider.load(self.package.onnx_file, settings.runtime)
         self.signature = self._session.signature
         problems = signature_problems(self.package.spec, self.signature)
         if problems:

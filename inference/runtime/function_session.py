@@ -8,24 +8,72 @@ from pathlib import Path
 from inference.device import Device
 from inference.errors import ModelPackageInvalid
 from inference.model import Signature
+from inference.runtime.session import RunStopped
 from inference.settings import RuntimeSettings
 from inference.tensor import Tensors
 
 
 class FunctionSession:
-    """Answers with `function(inputs)`, which gives all outputs by name and may raise. Thread-safe if `function` is."""
+    """Answers with `function(inputs)`, which gives all outputs by name and may raise. Thread-safe if `function` is.
 
-    def __init__(self, signature: Signature, function: Callable[[Tensors], Tensors]) -> None:
+    `stop` is called when a seat is stopped, so that a function that waits can raise. `unready` may be set.
+    """
+
+    def __init__(
+        self, signature: Signature, function: Callable[[Tensors], Tensors], stop: Callable[[], object] | None = None
+    ) -> None:
         self.signature = signature
         self.device = Device("cpu")
+        self.unready = ""
+        self.seats = 0  # open ones
         self._function = function
+        self._stop = stop
 
     def run(self, inputs: Tensors) -> Tensors:
         """All outputs by name, as the function gives them."""
         return self._function(inputs)
 
+    def seat(self) -> FunctionSeat:
+        """See Session."""
+        self.seats += 1
+        return FunctionSeat(self, self._stop)
+
     def close(self) -> None:
         """Nothing to give back."""
+
+
+class FunctionSeat:
+    """A seat at a function: what it raises once it is stopped counts as stopped."""
+
+    def __init__(self, session: FunctionSession, stop: Callable[[], object] | None) -> None:
+        self._session = session
+        self._stop = stop
+        self._stopped = False
+
+    def run(self, inputs: Tensors) -> Tensors:
+        """See Seat."""
+        if self._stopped:
+            raise RunStopped
+        try:
+            return self._session.run(inputs)
+        except Exception as error:
+            if self._stopped:
+                raise RunStopped from error
+            raise
+
+    def stop(self) -> None:
+        """See Seat."""
+        self._stopped = True
+        if self._stop is not None:
+            self._stop()
+
+    def reset(self) -> None:
+        """See Seat."""
+        self._stopped = False
+
+    def close(self) -> None:
+        """See Seat."""
+        self._session.seats -= 1
 
 
 class FunctionSessionProvider:

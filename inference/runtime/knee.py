@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from inference.errors import Unavailable
 from inference.model import ModelLimits
 from inference.runtime.session import Session
 from inference.tensor import Tensors
@@ -50,7 +51,8 @@ class KneeMeasurement:
     def measure(self, rows: int) -> float:
         """Time batches of `rows` rows for some milliseconds; returns and records the best time of one, in seconds.
 
-        A batch that fails is recorded as endless, so that no larger one is tried.
+        A batch that fails is recorded as endless, so that no larger one is tried. One that cannot be tried now, since
+        the model's process is being replaced, says nothing.
         """
         inputs = tiled(self._inputs, rows)
         best_s = float("inf")
@@ -63,6 +65,9 @@ class KneeMeasurement:
                 best_s = min(best_s, now_s - started_s)
                 if now_s >= ends_s:
                     break
+        except Unavailable as error:
+            log.info("a batch of %d rows was not measured: %s", rows, error)
+            return self._best_s.get(rows, float("inf"))
         except Exception as error:  # noqa: BLE001 - a session raises anything; too large a batch is no fault here
             log.warning("a batch of %d rows fails, so the batches stay smaller: %s", rows, error)
             best_s = float("inf")

@@ -1,6 +1,7 @@
 """Runs one Batch at a time: puts requests together, runs them, takes the answers apart, and finds who is to blame.
 
-`run_batch` is the whole of it as a function; Runner is the thread around it.
+`run_batch` is the whole of it as a function; Runner is the thread around it, which can be stopped in the middle of a
+run or given up.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ from queue import SimpleQueue
 import msgspec
 import numpy as np
 
-from inference.errors import InferenceError, InputsRejected, RunFailed
+from inference.errors import InferenceError, InputsRejected, RunCrashed, RunFailed, RunHung, Unavailable
 from inference.request import Batch, Slice
 from inference.runtime.cause import cause_of
-from inference.runtime.session import Session
+from inference.runtime.session import RunStopped, Seat, Session
 from inference.tensor import Tensors
 
 log = logging.getLogger(__name__)
+
+
+# What a session says of itself, and not of its inputs.
+LAST_WORDS = (RunStopped, RunCrashed, Unavailable)
 
 
 class SliceOutcome(msgspec.Struct, frozen=True):
@@ -40,24 +45,49 @@ class BatchOutcome(msgspec.Struct, frozen=True):
     calls: int
 
 
-def run_batch(session: Session, batch: Batch, *, batched: bool, canary: Tensors) -> BatchOutcome:
+def no_more() -> None:
+    """For who need not know that a batch takes another session call."""
+
+
+def run_batch(
+    session: Session | Seat, batch: Batch, *, batched: bool, canary: Tensors, again: Callable[[], None] = no_more
+) -> BatchOutcome:
     """Run all slices in one session call; if that fails, only the slices at fault fail.
 
     `batched`: axis 0 of every tensor counts rows. Otherwise the batch is one slice, whose inputs go in as they are.
     `canary`: inputs that are known to run. A failing slice gets InputsRejected if it still runs, else RunFailed.
+    `again` is called before each further session call. A model whose process died is not run again: every slice gets
+    RunCrashed. Raises RunStopped if the session is a seat that was stopped.
     """
     assert batched or len(batch.slices) == 1, "requests of a model that does not batch run alone"
     started_s = time.perf_counter()
     calls = 1
     try:
         results = _run_slices(session, batch.slices, batched)
+    except LAST_WORDS as error:
+        results = _last_words(batch.slices, error)
     except Exception as error:  # noqa: BLE001 - a session raises anything; the blame is found next
-        results, more_calls = _find_guilty(session, batch.slices, batched, canary, error)
+        try:
+            results, more_calls = _find_guilty(session, batch.slices, batched, canary, error, again)
+        except LAST_WORDS as last:
+            results, more_calls = _last_words(batch.slices, last), 1
         calls += more_calls
     return BatchOutcome(results, time.perf_counter() - started_s, calls)
 
 
-def _run_slices(session: Session, slices: Sequence[Slice], batched: bool) -> list[SliceOutcome]:
+def hung_outcome(batch: Batch, limit_s: float, run_s: float) -> BatchOutcome:
+    """RunHung for every slice of a batch that took longer than `limit_s`."""
+    return BatchOutcome([SliceOutcome(None, RunHung(str(s.request.model), limit_s)) for s in batch.slices], run_s, 1)
+
+
+def _last_words(slices: Sequence[Slice], error: Exception) -> list[SliceOutcome]:
+    """Nobody is looked for behind these: to run the batch in parts would end the process, or the wait, once more."""
+    if not isinstance(error, InferenceError):
+        raise error
+    return [SliceOutcome(None, error) for _ in slices]
+
+
+def _run_slices(session: Session | Seat, slices: Sequence[Slice], batched: bool) -> list[SliceOutcome]:
     if not batched:
         outputs = session.run(slices[0].request.inputs)
         return [SliceOutcome(outputs, None, _non_finite(outputs))]
@@ -106,15 +136,23 @@ def _non_finite(outputs: Tensors) -> tuple[str, ...]:
 
 
 def _find_guilty(
-    session: Session, slices: Sequence[Slice], batched: bool, canary: Tensors, error: Exception
+    session: Session | Seat,
+    slices: Sequence[Slice],
+    batched: bool,
+    canary: Tensors,
+    error: Exception,
+    again: Callable[[], None],
 ) -> tuple[list[SliceOutcome], int]:
     """Outcomes of a batch that failed with `error`, and the calls made to find them.
 
     The canary comes first: if it fails too, the model is broken and no slice can be proved guilty. Else the batch is
     halved until the slices that fail stand alone, 2 log2(n) calls for one guilty among n.
     """
+    again()
     try:
         session.run(canary)
+    except LAST_WORDS:
+        raise
     except Exception:  # noqa: BLE001 - a session raises anything; that it does is the answer
         return [_failed(part, error, blame_inputs=False) for part in slices], 1
     calls = 1
@@ -127,8 +165,11 @@ def _find_guilty(
         middle = len(slices) // 2
         for half in (slices[:middle], slices[middle:]):
             calls += 1
+            again()
             try:
                 results += _run_slices(session, half, batched)
+            except LAST_WORDS:
+                raise
             except Exception as half_error:  # noqa: BLE001 - see run_batch
                 results += halve(half, half_error)
         return results
@@ -143,44 +184,61 @@ def _failed(part: Slice, error: Exception, *, blame_inputs: bool) -> SliceOutcom
     return SliceOutcome(None, blame(str(part.request.model), cause_of(error)))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _RunJob:
     batch: Batch
     batched: bool
     canary: Tensors
     done: Callable[[BatchOutcome], None]
+    again: Callable[[], None]
+    limit_s: float | None = None  # set once it is interrupted
 
-    def do(self, session: Session) -> None:
+    def do(self, seat: Seat) -> Callable[[], None]:
+        """Run it; the call that hands the outcome over."""
+        started_s = time.perf_counter()
         try:
-            outcome = run_batch(session, self.batch, batched=self.batched, canary=self.canary)
+            outcome = run_batch(seat, self.batch, batched=self.batched, canary=self.canary, again=self.again)
+        except RunStopped:
+            outcome = hung_outcome(self.batch, self.limit_s or 0.0, time.perf_counter() - started_s)
         except BaseException as error:  # whatever escapes, every caller of the batch gets an answer
             log.exception("a batch of %s escaped its runner", self.batch.slices[0].request.model)
             cause = f"{type(error).__name__}: {error}"
             results = [SliceOutcome(None, RunFailed(str(part.request.model), cause)) for part in self.batch.slices]
             outcome = BatchOutcome(results, 0.0, 1)
-        self.done(outcome)
+        return lambda: self.done(outcome)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _CallJob:
     function: Callable[[], object]
     done: Callable[[object], None]
+    limit_s: float | None = None
 
-    def do(self, _: Session) -> None:
+    def do(self, _: Seat) -> Callable[[], None]:
+        """Call it; the call that hands the result over."""
         result: object
         try:
             result = self.function()
         except BaseException as error:  # noqa: BLE001 - the caller gets it as the result
             result = error
-        self.done(result)
+        return lambda: self.done(result)
 
 
 class Runner:
-    """A thread that does what it is given, one after another. `done` is called in this thread, exactly once a job."""
+    """A thread that does what it is given, one after another. `done` is called in this thread, exactly once a job.
+
+    All methods belong to one thread, that of the engine. Where several jobs are queued, `interrupt` and `abandon` mean
+    the one that was given last. A job that is over but for handing its outcome over cannot be taken back, so either
+    `done` is called or `abandon` has said True, never both.
+    """
 
     def __init__(self, name: str, session: Session) -> None:
-        self._session = session
+        self._seat = session.seat()
         self._jobs: SimpleQueue[_RunJob | _CallJob | None] = SimpleQueue()
+        self._guard = threading.Lock()  # over what follows, for nanoseconds at a time
+        self._last: _RunJob | _CallJob | None = None  # given last, as long as it is not over
+        self._running: _RunJob | _CallJob | None = None
+        self._came_back: Callable[[], object] | None = None  # set once it is abandoned
         # A daemon, so that a session call that never returns cannot keep the process from ending after `stop` gave up.
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
@@ -188,26 +246,90 @@ class Runner:
         """Start the thread."""
         self._thread.start()
 
-    def run(self, batch: Batch, batched: bool, canary: Tensors, done: Callable[[BatchOutcome], None]) -> None:
-        """Queue a batch; see `run_batch`."""
-        self._jobs.put(_RunJob(batch, batched, canary, done))
+    def run(
+        self,
+        batch: Batch,
+        batched: bool,
+        canary: Tensors,
+        done: Callable[[BatchOutcome], None],
+        again: Callable[[], None] = no_more,
+    ) -> None:
+        """Queue a batch; see `run_batch`. `again` is called in the runner's thread too."""
+        self._give(_RunJob(batch, batched, canary, done, again))
 
     def call(self, function: Callable[[], object], done: Callable[[object], None]) -> None:
         """Queue a call. `done` gets what `function` returns, or the exception that it raised."""
-        self._jobs.put(_CallJob(function, done))
+        self._give(_CallJob(function, done))
+
+    def interrupt(self, limit_s: float) -> bool:
+        """Stop the run, which has taken longer than `limit_s`: its callers get RunHung as soon as the model lets go.
+
+        False if it is over. A `call` is not stopped by it.
+        """
+        with self._guard:
+            job = self._last
+            if job is None:
+                return False
+            job.limit_s = limit_s
+            if self._running is job:
+                self._seat.stop()
+            return True
+
+    def abandon(self, came_back: Callable[[], object] = no_more) -> bool:
+        """Give the thread up in the middle of its job, whose `done` will not be called. False if the job is over.
+
+        The runner is never used again. `came_back` is called in its thread if that ever ends.
+        """
+        with self._guard:
+            if self._last is None:
+                return False
+            self._came_back = came_back
+            return True
 
     def stop(self, timeout_s: float) -> bool:
         """Finish what is queued and end. False if the thread is busy after `timeout_s`; it is left behind then."""
         self._jobs.put(None)
         if self._thread.ident is None:
+            self._seat.close()
             return True
-        self._thread.join(timeout_s)
+        self._thread.join(0.0 if self._came_back else timeout_s)
         return not self._thread.is_alive()
 
+    # ---- inside ------------------------------------------------------------------------------------------------------
+
+    def _give(self, job: _RunJob | _CallJob) -> None:
+        with self._guard:
+            self._last = job
+        self._jobs.put(job)
+
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while (job := self._jobs.get()) is not None and self._begin(job):
+            hand_over = job.do(self._seat)
+            if not self._end(job):
+                break
             try:
-                job.do(self._session)
+                hand_over()
             except BaseException:  # handing over failed: a fault of ours, no reason to leave the next job undone
                 log.exception("runner %s: the outcome of a job could not be handed over", self._thread.name)
-            del job  # an idle runner must not hold the last batch in memory
+            del job, hand_over  # an idle runner must not hold the last batch in memory
+        self._seat.close()
+        if self._came_back is not None:
+            self._came_back()
+
+    def _begin(self, job: _RunJob | _CallJob) -> bool:
+        """False if the runner was abandoned before the job began."""
+        with self._guard:
+            self._running = job
+            if job.limit_s is not None:
+                self._seat.stop()
+            return self._came_back is None
+
+    def _end(self, job: _RunJob | _CallJob) -> bool:
+        """False if the runner was abandoned meanwhile, so that nobody waits for the outcome."""
+        with self._guard:
+            self._running = None
+            if job.limit_s is not None:
+                self._seat.reset()
+            if self._last is job:
+                self._last = None
+            return self._came_back is None

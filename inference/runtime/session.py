@@ -31,6 +31,33 @@ PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
 }
 
 
+class RunStopped(Exception):
+    """A run ended because its seat was told to stop."""
+
+
+class Seat(Protocol):
+    """A runner's own way into a Session: one run at a time, which any other thread can stop."""
+
+    def run(self, inputs: Tensors) -> Tensors:
+        """As Session.run. Raises RunStopped if it was stopped, before it began or in the middle."""
+        ...
+
+    def stop(self) -> None:
+        """End the run as soon as the model can be ended, and every one after it; callable from any thread.
+
+        A run that has its answer already may still give it.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Runs go on after a `stop`."""
+        ...
+
+    def close(self) -> None:
+        """The runner is gone. Nobody may be inside `run`."""
+        ...
+
+
 class Session(Protocol):
     """A loaded ModelVersion on one Device. `run` may be called from several threads at once."""
 
@@ -44,11 +71,21 @@ class Session(Protocol):
         """Where it runs."""
         ...
 
+    @property
+    def unready(self) -> str:
+        """Why it cannot run now, for a model that has lost its process; else ""."""
+        ...
+
     def run(self, inputs: Tensors) -> Tensors:
         """All outputs by name. Inputs must fit the signature; BYTES are object arrays of `str`, in and out.
 
-        Whatever the runtime raises comes through as it is.
+        Whatever the runtime raises comes through as it is. Raises RunCrashed or ModelNotReady if the model has a
+        process of its own and that died, or has not come back yet.
         """
+        ...
+
+    def seat(self) -> Seat:
+        """A way in for one more runner."""
         ...
 
     def close(self) -> None:
@@ -67,20 +104,57 @@ class SessionProvider(Protocol):
 class OnnxSession:
     """A model in ONNX Runtime."""
 
+    unready = ""  # it runs as long as this process does
+
     def __init__(self, session: onnxruntime.InferenceSession, signature: Signature, device: Device) -> None:
         self.signature = signature
         self.device = device
         self._run: Callable[..., Sequence[Any]] = session.run  # the only hold on the model
         self._output_names = [spec.name for spec in signature.outputs]
 
-    def run(self, inputs: Tensors) -> Tensors:
-        """All outputs by name; see Session."""
-        outputs: Sequence[Any] = self._run(self._output_names, inputs)
+    def run(self, inputs: Tensors, options: onnxruntime.RunOptions | None = None) -> Tensors:
+        """All outputs by name; see Session. `options`: those of a seat."""
+        outputs: Sequence[Any] = self._run(self._output_names, inputs, options)
         return dict(zip(self._output_names, outputs, strict=True))
+
+    def seat(self) -> OnnxSeat:
+        """See Session."""
+        return OnnxSeat(self, import_onnxruntime().RunOptions())
 
     def close(self) -> None:
         """Drop the model; a `run` after it raises RuntimeError."""
         self._run = _closed
+
+
+class OnnxSeat:
+    """A seat at a model in ONNX Runtime, which looks at the terminate flag before each operator.
+
+    One operator that never ends, such as a huge product, is not stopped by it.
+    """
+
+    def __init__(self, session: OnnxSession, options: onnxruntime.RunOptions) -> None:
+        self._session = session
+        self._options = options
+
+    def run(self, inputs: Tensors) -> Tensors:
+        """See Seat."""
+        try:
+            return self._session.run(inputs, self._options)
+        except Exception as error:
+            if self._options.terminate:
+                raise RunStopped from error
+            raise
+
+    def stop(self) -> None:
+        """See Seat."""
+        self._options.terminate = True
+
+    def reset(self) -> None:
+        """See Seat."""
+        self._options.terminate = False
+
+    def close(self) -> None:
+        """Nothing to give back."""
 
 
 def _closed(*_: object) -> Any:
@@ -93,7 +167,7 @@ class OnnxSessionProvider:
     def load(self, onnx_file: Path, options: RuntimeSettings) -> OnnxSession:
         """A session of this file. Raises ModelPackageInvalid: unreadable, unsafe external data, types or operators
         that are not supported, or no execution provider that works."""
-        model = _model_name(onnx_file)
+        model = model_label(onnx_file)
         facts = _facts(model, onnx_file)
         ort = import_onnxruntime()
         wanted, passed_over = candidates(options.providers, ort.get_available_providers())
@@ -124,7 +198,8 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _model_name(onnx_file: Path) -> str:
+def model_label(onnx_file: Path) -> str:
+    """How messages name the model of this file: NAME/VERSION, or the file where that is not to be seen."""
     place = onnx_file.parent
     return f"{place.parent.name}/{place.name}" if place.name.isdigit() else onnx_file.name
 

@@ -182,6 +182,23 @@ def slow(path: Path, loops: int = 10) -> Path:
     return write(path, nodes, [tensor("x", ["batch", 1])], [tensor("y", ["batch", 1])], weights)
 
 
+def looping(path: Path) -> Path:
+    """y = x after as many turns of a loop as the largest x says, a microsecond or two each; FP32 [batch, 1]."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["value"], ["same"]), helper.make_node("Identity", ["go"], ["go_on"])],
+        "body",
+        [tensor("turn", [], "INT64"), tensor("go", [], "BOOL"), tensor("value", ["batch", 1])],
+        [tensor("go_on", [], "BOOL"), tensor("same", ["batch", 1])],
+    )
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
+        helper.make_node("Cast", ["largest"], ["turns"], to=TensorProto.INT64),
+        helper.make_node("Loop", ["turns", "yes", "x"], ["y"], body=body),
+    ]
+    weights = [constant("yes", True, np.bool_)]
+    return write(path, nodes, [tensor("x", ["batch", 1])], [tensor("y", ["batch", 1])], weights)
+
+
 # ---- models whose requests must not be put together ------------------------------------------------------------------
 
 

@@ -55,6 +55,7 @@ def test_a_sound_package_says_how_it_will_be_served(tmp_path: Path):
     (adder,) = checked(settings(tmp_path))
     facts = "\n".join(adder.facts)
     assert "runs on: cpu (onnxruntime" in facts
+    assert "isolation: thread" in facts
     assert "passed over: cuda: " in facts
     assert "batching: batches on axis" in facts
     assert "example: none in the package" in facts
@@ -89,6 +90,13 @@ def test_the_bundled_sensor_model_is_shown_with_units_and_meaning():
     assert "furnace_temperature: 1400 to 1700 degC" in text
     assert "meaning of defect_probability: ok, defect, threshold" in text
     assert "inputs: rows FP32 [-1, 32, 3]" in text
+
+
+def test_a_model_in_a_process_of_its_own_is_shown_as_such(tmp_path: Path):
+    tiny_models.package(tmp_path, "adder", 1, tiny_models.adder, toml='[runtime]\nisolation = "process"')
+    text = shown(settings(tmp_path), "adder", None)
+    assert "\n  isolation: process\n" in text
+    assert "batching: batches on axis" in text
 
 
 def test_a_bare_model_is_shown_as_tensors(tmp_path: Path):

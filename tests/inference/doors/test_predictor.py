@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,12 +18,21 @@ from PIL import Image
 
 import inference
 from inference import Predictor
-from inference.errors import InvalidTensor, InvalidValues, ModelPackageInvalid, NonFiniteOutput, UnknownField
+from inference.errors import (
+    InvalidTensor,
+    InvalidValues,
+    ModelPackageInvalid,
+    NonFiniteOutput,
+    RunCrashed,
+    UnknownField,
+)
 from inference.pipeline.postprocess import Predictions
 from inference.protocols.inference_json import DefectProbability, DefectType
+from inference.runtime.child_session import ChildSession
 from inference.settings import RuntimeSettings
 from tests.inference import tiny_models
 from tests.inference.live_server import ROOT, LiveServer
+from tests.inference.runtime.child_twin import until_busy
 
 LSTM = ROOT / "models" / "lstm_defect_predictor"
 VIT = ROOT / "models" / "vit_defect_detector"
@@ -223,6 +234,21 @@ def test_nan_is_no_answer(tmp_path: Path) -> None:
             predictor.predict({"x": np.array([[-1.0]], np.float32)})
         with pytest.raises(NonFiniteOutput):
             predictor.predict_many({"x": np.array([[1.0], [-1.0]], np.float32)})
+
+
+def test_a_model_in_a_process_of_its_own_does_not_take_the_caller_along(tmp_path: Path) -> None:
+    toml = '[runtime]\nisolation = "process"'
+    tiny_models.package(tmp_path, "loop", 1, tiny_models.looping, toml=toml)
+    with Predictor(tmp_path / "loop", UNKEPT) as predictor:
+        x = {"x": np.array([[2.0]], np.float32)}
+        assert predictor.predict(x)["y"].tolist() == [[2.0]]
+        session = predictor._session
+        assert isinstance(session, ChildSession)
+        crash = threading.Thread(target=lambda: (until_busy(session.pids[0]), os.kill(session.pids[0], signal.SIGSEGV)))
+        crash.start()
+        with pytest.raises(RunCrashed, match="died by SIGSEGV"):
+            predictor.predict({"x": np.array([[1e15]], np.float32)})
+        crash.join()
 
 
 def test_a_path_without_a_model_says_what_is_accepted(tmp_path: Path) -> None:

@@ -99,6 +99,14 @@ def test_the_documented_examples_declare_nothing_wrong() -> None:
     assert [problems_of(example) for example in examples] == [[], []]
 
 
+@pytest.mark.parametrize(("text", "isolation"), [("", "thread"), ("[runtime]\nisolation = 'process'", "process")])
+def test_a_model_runs_in_threads_unless_its_package_asks_for_a_process(text: str, isolation: str) -> None:
+    spec, problems = read_model_toml(text.encode())
+    assert problems == []
+    assert spec is not None
+    assert spec.runtime.isolation == isolation
+
+
 def test_five_mistakes_are_five_problems() -> None:
     text = (
         WINDOW.replace("rows = 2", "rows = 2.5")
@@ -152,6 +160,16 @@ MISTAKES = [
         "limits.priority: given 'urgent', accepted 'critical' or 'high' or 'normal' or 'low'",
     ),
     ("[output]", "[limits]\nbatch_rows_max = 0\n[output]", "limits.batch_rows_max: given 0, accepted 1 to 65536"),
+    (
+        "[output]",
+        '[runtime]\nisolation = "thred"\n[output]',
+        "runtime.isolation: given 'thred', accepted 'thread' or 'process'",
+    ),
+    (
+        "[output]",
+        "[runtime]\nisolated = true\n[output]",
+        "runtime.isolated: given an unknown key, accepted 'isolation' was meant?",
+    ),
     ("[output]", "[outputs]", "outputs: given an unknown key, accepted 'output' was meant?"),
     ("[output]", "[outputs]", "output: given nothing, accepted a table [output], since model.task is 'sensor_window'"),
 ]

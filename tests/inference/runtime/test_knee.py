@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from inference.errors import ModelNotReady
 from inference.model import ModelLimits, Signature
 from inference.runtime.function_session import FunctionSession
 from inference.runtime.knee import BATCH_COST_S, STEP_S, KneeMeasurement, tiled
@@ -84,6 +85,20 @@ def test_measuring_runs_batches_of_that_many_rows() -> None:
     run_s = KneeMeasurement(session, INPUTS, LIMITS).measure(8)
     assert 0 < run_s < float("inf")
     assert seen[0]["x"].ravel().tolist() == [1, 2, 3, 1, 2, 3, 1, 2]
+
+
+def test_a_model_that_is_away_for_a_moment_is_not_taken_for_one_that_fails() -> None:
+    away = [True, False, False]
+
+    def run(inputs: Tensors) -> Tensors:
+        if away.pop(0):
+            raise ModelNotReady("tiny/1", "restarting")
+        return {"y": inputs["x"]}
+
+    measurement = KneeMeasurement(FunctionSession(SIGNATURE, run), INPUTS, LIMITS)
+    measurement.record(8, 0.001)
+    assert measurement.measure(8) == 0.001
+    assert measurement.result() == 8
 
 
 def test_a_batch_that_fails_ends_the_growth_and_is_never_the_knee(caplog: pytest.LogCaptureFixture) -> None:
