@@ -59,7 +59,7 @@ def families_of(metrics: Iterable[Metric]) -> list[Family]:
             metric.name,
             metric.documentation,
             metric.type,
-            [(sample.name, tuple(sample.labels.items()), sample.value) for sample in metric.samples],
+            [(sample.name, tuple(sample.labels.items()), float(sample.value)) for sample in metric.samples],
         )
         for metric in metrics
     ]

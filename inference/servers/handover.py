@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -176,9 +177,8 @@ class Link(asyncio.Protocol):
 
     # ---- the connection ----------------------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: Any) -> None:  # uvloop's is none of asyncio's classes
         """What came while the connection was made goes first."""
-        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._reader = FrameReader()
         transport.write(b"".join(self._unsent))

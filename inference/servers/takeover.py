@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from inference.engine import Engine
 from inference.errors import InferenceError
@@ -47,9 +48,8 @@ class TakenOver(asyncio.Protocol):
         self._counting: set[asyncio.Task[None]] = set()
         self._transport: asyncio.Transport | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: Any) -> None:  # uvloop's is none of asyncio's classes
         """A neighbour begins."""
-        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
