@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from inference.decisions.admission import Admission, AdmissionPolicy
 from inference.decisions.scheduler import Decision, Expire, QueuePolicy, Refuse, Run, Scheduler
 from inference.errors import InferenceError, RunFailed, Stopping
 from inference.model import ModelKey
@@ -88,6 +89,7 @@ class Engine:
         key: ModelKey,
         session: Session,
         policy: QueuePolicy,
+        bounds: AdmissionPolicy,
         *,
         runners: int,
         batched: bool,
@@ -101,12 +103,12 @@ class Engine:
         answered takes its place.
         """
         assert key not in self._lanes, f"{key} is open already"
-        scheduler = Scheduler(policy)
+        scheduler = Scheduler(policy, Admission(bounds))
         lane = _Lane(scheduler, {}, batched, canary, canary_runs, metrics)
         for number in range(runners):
             lane.runners[number] = Runner(f"{key}#{number}", session)
             lane.runners[number].start()
-            scheduler.runner_idle(number)
+            scheduler.runner_idle(number, self.clock())
         self._lanes[key] = lane
 
     def close(self, key: ModelKey) -> bool:
@@ -218,8 +220,8 @@ class Engine:
         for part, result in answered:
             if result.error is not None:
                 lane.scheduler.cancel(part.request)
-        self._obey(lane, lane.scheduler.runner_idle(number))
         rows, run_s, now = batch.rows, outcome.run_s, self.clock()
+        self._obey(lane, lane.scheduler.runner_idle(number, now, run_s))
         lane.metrics.observe_batch(rows, run_s)
         for part, result in answered:
             request = part.request
@@ -290,7 +292,7 @@ class Engine:
         lane.runners[number].call(function, done)
 
     def _quiet_call_done(self, lane: _Lane, number: int, future: asyncio.Future[object], result: object) -> None:
-        self._obey(lane, lane.scheduler.runner_idle(number))
+        self._obey(lane, lane.scheduler.runner_idle(number, self.clock()))
         if future.done():
             return
         if isinstance(result, BaseException):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from inference.decisions.admission import AdmissionPolicy
 from inference.decisions.scheduler import QueuePolicy
 from inference.engine import Engine
 from inference.errors import (
@@ -31,6 +32,7 @@ from inference.pipeline.build import Pipeline, build_pipeline
 from inference.pipeline.sensor_window import SensorWindowInput
 from inference.protocols.call_limits import NO_LIMITS, PRIORITIES, CallLimits
 from inference.request import Priority, Request
+from inference.runtime.isolation import provider_for
 from inference.runtime.knee import KneeMeasurement
 from inference.runtime.profile import BatchProfile, probe
 from inference.runtime.profile_cache import ProfileCache
@@ -277,7 +279,8 @@ class ModelManager:
             status.key,
             served.session,
             self._policy(served),
-            runners=self._settings.runtime.runners,
+            self._bounds(served),
+            runners=self._settings.scaling.runners_min,
             batched=served.profile.batched,
             canary=served.profile.canary,
             canary_runs=served.profile.probed,
@@ -308,7 +311,8 @@ class ModelManager:
     def _open_package(self, folder: Path, key: ModelKey) -> ServedModel:
         """Everything slow about a load; in a loader's thread. Raises ModelPackageInvalid with all problems."""
         package = read_package(folder, key)
-        session = self._provider.load(package.onnx_file, self._settings.runtime)
+        provider = provider_for(package.spec.runtime.isolation, self._provider)
+        session = provider.load(package.onnx_file, self._settings.runtime)
         problems = signature_problems(package.spec, session.signature)
         if problems:
             session.close()
@@ -322,9 +326,11 @@ class ModelManager:
         return ServedModel(package, session.signature, session, pipeline, profile, metrics, timeout_max_s)
 
     def _policy(self, served: ServedModel) -> QueuePolicy:
-        queue = self._settings.queue
         knee = served.profile.knee if served.profile.batched else None
-        return QueuePolicy(str(served.key), queue.rows_max, queue.bytes_max, knee)
+        return QueuePolicy(served.label, knee, self._settings.queue.patience_s)
+
+    def _bounds(self, served: ServedModel) -> AdmissionPolicy:
+        return AdmissionPolicy(served.label, self._settings.queue.rows_max, self._settings.queue.bytes_max)
 
     # ---- signs of life -----------------------------------------------------------------------------------------------
 

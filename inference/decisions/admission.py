@@ -62,5 +62,11 @@ class Admission:
     def batch_finished(self, runner: int, rows: int, run_s: float, now: float) -> None:
         """A runner has finished a batch that took it `run_s`."""
 
+    def batch_lost(self, runner: int, rows: int, now: float) -> None:
+        """A runner is gone, and the batch that it ran with it."""
+
     def runners_changed(self, runners: int) -> None:
         """How many runners the version has."""
+
+    def batches_changed(self, rows_max: int | None, patience_s: float) -> None:
+        """The knee of the queue (None: every request runs alone), and when a request may overtake others."""

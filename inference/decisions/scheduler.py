@@ -3,97 +3,133 @@
 Greedy batching: a request runs at once when a runner is idle; the next batch is whatever queued meanwhile. No timer
 holds a request back, so a lone caller never waits for company, and under load the batches fill by themselves.
 
-Bounds: rows and bytes that wait; rows of a batch (the knee). A request above the knee is cut into slices; after each
-slice it queues up behind the others, so that one large request holds up its neighbours for one batch at most.
+Order: bands of priority strictly one after another, inside a band the earliest deadline first. The first request says
+which group runs; the batch is filled with that group, in the same order over all bands, up to the knee, and nobody is
+overtaken by a later one that would have fitted. A request above the knee is cut; after each slice its rest goes behind
+all of its group and band that wait, so that it holds each of them up for one batch at most.
+
+Aging: of the batches one in OVERDUE_EVERY begins with the request that has waited longest, if that is `patience_s` or
+more. So every wait has a bound, in the lowest band and under any load: with `a` requests that had waited longer when
+it came, R runners, and T from one start of a runner to its next, a request (or the rest of one that was cut, counted
+from its last slice) waits at most
+
+    patience_s + ceil(OVERDUE_EVERY * (a + 1) / R) * T
+
+since nobody gets ahead of it in age, each runner starts a batch every T while it waits, and OVERDUE_EVERY of these
+start one of the a + 1. `a` is less than the rows that may wait (`AdmissionPolicy.rows_max`).
+
+What may wait is bounded by the admission, which is asked for each request and told what becomes of it.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Hashable
-from dataclasses import dataclass
 
-from inference.errors import DeadlinePassed, InferenceError, QueueFull, TooLarge
-from inference.request import Batch, Request, Slice
+import msgspec
 
-RETRY_AFTER_S = 1.0  # told to a refused caller
+from inference.decisions.admission import Admission
+from inference.decisions.band import Band, Entry
+from inference.errors import DeadlinePassed, InferenceError
+from inference.request import Batch, Priority, Request, Slice
+
+OVERDUE_EVERY = 4  # batches of which one may go to who has waited longest: a quarter at most is out of order
 STALE_DEADLINES_MIN = 64  # the heap is rebuilt when seven of eight, and more than these, belong to ended requests
 
 
-@dataclass(slots=True, frozen=True)
-class QueuePolicy:
-    """Limits of one version's queue. `batch_rows_max` is the knee; None: every request runs alone and uncut."""
+class QueuePolicy(msgspec.Struct, frozen=True):
+    """How one version's queue is served.
+
+    `batch_rows_max` is the knee; None: every request runs alone and uncut. After `patience_s` of waiting a request is
+    overdue.
+    """
 
     model: str
-    rows_max: int
-    bytes_max: int
     batch_rows_max: int | None
+    patience_s: float = 1.0
 
 
-@dataclass(slots=True, frozen=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """Start this batch on this idle runner."""
 
     runner: int
     batch: Batch
 
 
-@dataclass(slots=True, frozen=True)
-class Refuse:
+class Refuse(msgspec.Struct, frozen=True):
     """Tell the caller: not accepted, nothing was done."""
 
     request: Request
     error: InferenceError
 
 
-@dataclass(slots=True, frozen=True)
-class Expire:
+class Expire(msgspec.Struct, frozen=True):
     """Tell the caller: accepted, but its deadline passed. What is left of it will not run."""
 
     request: Request
     error: DeadlinePassed
 
 
-Decision = Run | Refuse | Expire
+class Retire(msgspec.Struct, frozen=True):
+    """End this runner: it has no work and will get none."""
+
+    runner: int
 
 
-@dataclass(slots=True)
-class _Entry:
-    """An accepted request: rows before `next_row` have been dispatched, `running_rows` of them are not back yet."""
+Decision = Run | Refuse | Expire | Retire
 
-    request: Request
-    turn: int  # place in the order of arrival; a cut request gets a new one for each slice
-    next_row: int = 0
-    running_rows: int = 0
 
-    @property
-    def waiting_rows(self) -> int:
-        return self.request.rows - self.next_row
+class _Running(msgspec.Struct, frozen=True):
+    batch: Batch
+    rows: int
+    started_s: float
 
 
 class Scheduler:
-    """The queue and the idle runners of one version.
+    """The queue and the runners of one version.
 
     Events are methods; each returns the decisions that follow from it, in the order in which to carry them out. Every
-    accepted request ends in exactly one of: all its rows run, `cancel`, or an Expire decision.
+    accepted request ends in exactly one of: all its rows run, `cancel`, or an Expire decision. Numbers of runners are
+    never used again: what a lost runner still sends is for the shell to drop.
     """
 
-    def __init__(self, policy: QueuePolicy) -> None:
-        self._policy = policy
-        self._groups: dict[Hashable, OrderedDict[Request, _Entry]] = {}
-        self._live: dict[Request, _Entry] = {}
+    def __init__(self, policy: QueuePolicy, admission: Admission) -> None:
+        self._admission = admission
+        self.change_policy(policy)
+        self._bands = {priority: Band() for priority in sorted(Priority)}  # in the order in which they are served
+        self._live: dict[Request, Entry] = {}
+        self._waiting: OrderedDict[Request, Entry] = OrderedDict()  # who has waited longest comes first
         self._idle: dict[int, None] = {}  # in the order of falling idle
-        self._running: dict[int, Batch | None] = {}  # None: borrowed
+        self._running: dict[int, _Running | None] = {}  # None: borrowed
+        self._retiring = 0  # runners that end as soon as they have no work
         self._deadlines: list[tuple[float, int, Request]] = []
         self._turns = 0
-        self.waiting_rows = 0
-        self.waiting_bytes = 0
+        self._batches_in_order = 0  # since the last one that began with an overdue request
 
     @property
     def policy(self) -> QueuePolicy:
         """The limits in force."""
         return self._policy
+
+    @property
+    def admission(self) -> Admission:
+        """Which requests are taken."""
+        return self._admission
+
+    @property
+    def waiting_rows(self) -> int:
+        """Accepted rows that have not been dispatched."""
+        return self._admission.waiting_rows
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of the requests of which rows wait."""
+        return self._admission.waiting_bytes
+
+    @property
+    def waiting_since_s(self) -> float | None:
+        """Since when the request waits that has waited longest; None if nobody waits."""
+        return next(iter(self._waiting.values())).since_s if self._waiting else None
 
     @property
     def live_requests(self) -> int:
@@ -107,23 +143,22 @@ class Scheduler:
 
     @property
     def runners(self) -> int:
-        """Runners that idle or run."""
-        return len(self._idle) + len(self._running)
+        """Runners that idle, run or are borrowed, but for those that end when they have finished."""
+        return len(self._idle) + len(self._running) - self._retiring
 
     # ---- events ------------------------------------------------------------------------------------------------------
 
     def submit(self, request: Request, now: float) -> list[Decision]:
-        """A caller asks. Refuses what exceeds the bounds, otherwise queues it and starts what can start."""
-        error = self._refusal(request, now)
+        """A caller asks. Refuses what the admission does not take, else queues it and starts what can start."""
+        error = self._admission.judge(request, now)
         if error is not None:
             return [Refuse(request, error)]
-        entry = _Entry(request, self._next_turn())
-        self._live[request] = entry
-        self._enqueue(entry)
-        self.waiting_rows += request.rows
-        self.waiting_bytes += request.byte_count
+        self._admission.accepted(request)
+        entry = Entry(request, request.deadline_s, self._next_turn(), now)
+        self._live[request] = self._waiting[request] = entry
+        self._bands[request.priority].add(entry)
         self._note_deadline(request)
-        return self._dispatch() if self._idle else []
+        return self._dispatch(now) if self._idle else []
 
     def cancel(self, request: Request) -> bool:
         """The caller left, or the request failed: what has not started never will. False if it had ended already."""
@@ -133,25 +168,49 @@ class Scheduler:
         self._leave_queue(entry)
         return True
 
-    def runner_idle(self, runner: int) -> list[Decision]:
-        """A runner is new, or has finished what it ran (a batch, or what it was borrowed for)."""
-        assert runner not in self._idle, f"runner {runner} fell idle twice"
-        batch = self._running.pop(runner, None)
-        if batch is not None:
-            for part in batch.slices:
-                self._slice_done(part)
-        self._idle[runner] = None
-        return self._dispatch()
+    def runner_idle(self, runner: int, now: float, run_s: float | None = None) -> list[Decision]:
+        """A runner is new, or has finished what it ran: a batch, which took `run_s`, or what it was borrowed for.
 
-    def runner_lost(self, runner: int) -> list[Slice]:
-        """A runner is gone. Returns the slices that it was running and that somebody still waits for."""
+        Without `run_s` the batch took as long as it was out.
+        """
+        assert runner not in self._idle, f"runner {runner} fell idle twice"
+        new = runner not in self._running
+        ran = self._running.pop(runner, None)
+        self._idle[runner] = None
+        if new:
+            self._admission.runners_changed(self.runners)
+        elif ran is not None:
+            for part in ran.batch.slices:
+                self._slice_done(part)
+            self._admission.batch_finished(runner, ran.rows, now - ran.started_s if run_s is None else run_s, now)
+        if self._retiring:
+            return [*self._retire_idle(), *self._dispatch(now)]
+        return self._dispatch(now)
+
+    def runner_lost(self, runner: int, now: float) -> list[Slice]:
+        """A runner is gone. Returns the slices that it was running and that somebody still waits for.
+
+        They are not run again, since they may be what ended it: the shell answers their callers, and cancels them.
+        """
+        known = runner in self._idle or runner in self._running
         self._idle.pop(runner, None)
-        batch = self._running.pop(runner, None)
-        return [part for part in batch.slices if part.request in self._live] if batch else []
+        ran = self._running.pop(runner, None)
+        if ran is not None:
+            self._admission.batch_lost(runner, ran.rows, now)
+        if known:
+            self._retiring = min(self._retiring, len(self._idle) + len(self._running))
+            self._admission.runners_changed(self.runners)
+        return [part for part in ran.batch.slices if part.request in self._live] if ran else []
+
+    def retire(self, count: int) -> list[Decision]:
+        """`count` runners fewer, or all there are. Idle ones end now, others when they have finished what they run."""
+        self._retiring = min(self._retiring + count, len(self._idle) + len(self._running))
+        self._admission.runners_changed(self.runners)
+        return self._retire_idle()
 
     def borrow_idle(self) -> int | None:
         """An idle runner for work of the server's own, if nobody waits; `runner_idle` gives it back."""
-        if self.waiting_rows or not self._idle:
+        if self._waiting or not self._idle:
             return None
         runner, _ = self._idle.popitem()
         self._running[runner] = None
@@ -169,6 +228,7 @@ class Scheduler:
     def change_policy(self, policy: QueuePolicy) -> None:
         """New limits; what has been accepted stays accepted."""
         self._policy = policy
+        self._admission.batches_changed(policy.batch_rows_max, policy.patience_s)
 
     def next_deadline(self) -> float | None:
         """When `tick` has to be called next."""
@@ -178,41 +238,26 @@ class Scheduler:
 
     # ---- inside ------------------------------------------------------------------------------------------------------
 
-    def _refusal(self, request: Request, now: float) -> InferenceError | None:
-        policy = self._policy
-        if request.rows > policy.rows_max:
-            return TooLarge("request", f"{request.rows} rows", f"at most {policy.rows_max} rows, the queue's limit")
-        if request.byte_count > policy.bytes_max:
-            return TooLarge("request", f"{request.byte_count} bytes", f"at most {policy.bytes_max}, the queue's limit")
-        if self.waiting_rows + request.rows > policy.rows_max:
-            return QueueFull(policy.model, "rows", self.waiting_rows, policy.rows_max, RETRY_AFTER_S)
-        if self.waiting_bytes + request.byte_count > policy.bytes_max:
-            return QueueFull(policy.model, "bytes", self.waiting_bytes, policy.bytes_max, RETRY_AFTER_S)
-        if request.deadline_s <= now:
-            return DeadlinePassed(policy.model, now - request.arrived_s)
-        return None
+    def _retire_idle(self) -> list[Decision]:
+        decisions: list[Decision] = []
+        while self._retiring and self._idle:
+            runner = next(iter(self._idle))  # it has idled for longest
+            del self._idle[runner]
+            self._retiring -= 1
+            decisions.append(Retire(runner))
+        return decisions
 
     def _next_turn(self) -> int:
         self._turns += 1
         return self._turns
 
-    def _enqueue(self, entry: _Entry) -> None:
-        queue = self._groups.get(entry.request.group)
-        if queue is None:
-            queue = self._groups[entry.request.group] = OrderedDict()
-        queue[entry.request] = entry
-
-    def _leave_queue(self, entry: _Entry) -> None:
-        """Give back the place of rows that wait; a request's bytes are given back with its last waiting row."""
-        if not entry.waiting_rows:
-            return
-        group = entry.request.group
-        queue = self._groups[group]
-        del queue[entry.request]
-        if not queue:
-            del self._groups[group]
-        self.waiting_rows -= entry.waiting_rows
-        self.waiting_bytes -= entry.request.byte_count
+    def _leave_queue(self, entry: Entry) -> None:
+        """Give back the place of rows that wait."""
+        request = entry.request
+        if self._waiting.pop(request, None) is None:
+            return  # all of it runs
+        self._bands[request.priority].remove(entry)
+        self._admission.left_queue(request, entry.waiting_rows, last=True)
 
     def _note_deadline(self, request: Request) -> None:
         heap = self._deadlines
@@ -221,52 +266,61 @@ class Scheduler:
             heap[:] = [item for item in heap if item[2] in self._live]
             heapq.heapify(heap)
 
-    def _dispatch(self) -> list[Decision]:
+    def _dispatch(self, now: float) -> list[Decision]:
         decisions: list[Decision] = []
-        while self._idle and self._groups:
+        while self._idle and self._waiting:
             runner, _ = self._idle.popitem()  # the one that ran last has the warmest cache
-            batch = self._next_batch()
-            self._running[runner] = batch
+            slices = self._next_slices(now)
+            rows = sum([part.stop - part.start for part in slices])
+            batch = Batch(tuple(slices))
+            self._running[runner] = _Running(batch, rows, now)
+            self._admission.batch_started(runner, rows, now)
             decisions.append(Run(runner, batch))
         return decisions
 
-    def _next_batch(self) -> Batch:
-        """Take from the group whose first request came first, in order, as many rows as the knee allows."""
-        groups = self._groups
-        group = next(iter(groups)) if len(groups) == 1 else min(groups, key=self._first_turn)
-        queue = groups[group]
+    def _next_slices(self, now: float) -> list[Slice]:
+        """The first request or the overdue one, and as many rows of its group behind it as the knee allows."""
+        first = self._first(now)
+        self._bands[first.request.priority].remove(first)
         knee = self._policy.batch_rows_max
-        room = knee
-        slices: list[Slice] = []
-        while queue and room != 0:
-            entry = next(iter(queue.values()))
-            rows = entry.request.rows - entry.next_row
-            if room is not None and rows > room:
-                if slices and entry.request.rows <= (knee or 0):
-                    break  # it fits whole into the next batch, so it is not cut
-                rows = room
-            slices.append(Slice(entry.request, entry.next_row, entry.next_row + rows))
-            self._take(entry, rows, queue)
-            if room is None:
+        if knee is None:
+            return [self._start(first, first.waiting_rows, now)]
+        rows = min(first.waiting_rows, knee)
+        slices = [self._start(first, rows, now)]
+        room = knee - rows
+        for band in self._bands.values() if room and self._waiting else ():
+            taken, room = band.take(first.request.group, room, knee)
+            slices += [self._start(entry, rows, now) for entry, rows in taken]
+            if not room:
                 break
-            room -= rows
-        if not queue:
-            del groups[group]
-        return Batch(tuple(slices))
+        return slices
 
-    def _first_turn(self, group: Hashable) -> int:
-        return next(iter(self._groups[group].values())).turn
+    def _first(self, now: float) -> Entry:
+        if self._batches_in_order >= OVERDUE_EVERY - 1:
+            oldest = next(iter(self._waiting.values()))
+            if now - oldest.since_s >= self._policy.patience_s:
+                self._batches_in_order = 0
+                return oldest
+        self._batches_in_order += 1
+        for band in self._bands.values():
+            if (first := band.first()) is not None:
+                return first
+        raise AssertionError("nobody waits in any band")
 
-    def _take(self, entry: _Entry, rows: int, queue: OrderedDict[Request, _Entry]) -> None:
-        entry.next_row += rows
+    def _start(self, entry: Entry, rows: int, now: float) -> Slice:
+        """These rows run now. The entry has been taken out of its band; the rest of a cut one goes back into it."""
+        request, start = entry.request, entry.next_row
+        stop = entry.next_row = start + rows
         entry.running_rows += rows
-        self.waiting_rows -= rows
-        if entry.waiting_rows:
-            entry.turn = self._next_turn()
-            queue.move_to_end(entry.request)
+        last = stop == request.rows
+        if last:
+            del self._waiting[request]
         else:
-            del queue[entry.request]
-            self.waiting_bytes -= entry.request.byte_count
+            entry.since_s = now
+            self._waiting.move_to_end(request)
+            self._bands[request.priority].add_rest(entry, self._next_turn())
+        self._admission.left_queue(request, rows, last=last)
+        return Slice(request, start, stop)
 
     def _slice_done(self, part: Slice) -> None:
         entry = self._live.get(part.request)

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 import numpy as np
 
 from inference.model import ModelKey
-from inference.request import Request
+from inference.request import Priority, Request
 
 KEY = ModelKey("adder", 1)
 
@@ -21,8 +21,9 @@ def request(
     now: float = 0.0,
     timeout_s: float = 1000.0,
     key: ModelKey = KEY,
+    priority: Priority = Priority.NORMAL,
 ) -> Request:
     """A request of `rows` rows of one number, each row counting up from 0."""
     inputs = {"x": np.arange(rows, dtype=np.float32).reshape(rows, 1)}
     size = rows * 4 if byte_count is None else byte_count
-    return Request(name, key, inputs, rows, size, group, now + timeout_s, now)
+    return Request(name, key, inputs, rows, size, group, now + timeout_s, now, priority)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import numpy as np
 import pytest
 
+from inference.decisions.admission import AdmissionPolicy
 from inference.decisions.scheduler import QueuePolicy
 from inference.engine import Engine
 from inference.errors import DeadlinePassed, InferenceError, InputsRejected, QueueFull, RunFailed, Stopping
@@ -60,7 +61,8 @@ async def opened(adder: Adder) -> AsyncIterator[Open]:
         engine.open(
             KEY,
             FunctionSession(SIGNATURE, adder),
-            QueuePolicy(str(KEY), rows_max, 10_000, knee),
+            QueuePolicy(str(KEY), knee),
+            AdmissionPolicy(str(KEY), rows_max, 10_000),
             runners=runners,
             batched=knee is not None,
             canary=CANARY,
@@ -249,7 +251,8 @@ async def test_closing_tells_who_waits(opened: Open, adder: Adder):
     engine.open(
         KEY,
         FunctionSession(SIGNATURE, adder),
-        QueuePolicy(str(KEY), 10, 100, 4),
+        QueuePolicy(str(KEY), 4),
+        AdmissionPolicy(str(KEY), 10, 100),
         runners=1,
         batched=True,
         canary=CANARY,
