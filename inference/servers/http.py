@@ -81,13 +81,19 @@ class BeginMessage(Protocol):
 
 @dataclass(slots=True, frozen=True)
 class StreamRoute:
-    """The WebSocket form of STREAM_PATH: at most `window` messages of a connection are without a reply."""
+    """The WebSocket form of STREAM_PATH, and what one connection may take.
+
+    At most `window` messages are without a reply; a caller is asked for a sign of life every `silence_max_s`, and one
+    message may take `message_max_s` to arrive.
+    """
 
     open: Callable[[Exchange], StreamQuery]
     begin: BeginMessage
+    count_connections: Callable[[int], None]
     window: int
     message_bytes_max: int
-    count_connections: Callable[[int], None]
+    message_max_s: float
+    silence_max_s: float
 
 
 @dataclass(slots=True, frozen=True)

@@ -45,9 +45,11 @@ def build_app(
         stream_rows=StreamRoute(
             rows.open,
             rows.begin,
+            metrics.count_connections,
             settings.server.stream_window,
             settings.server.body_bytes_max,
-            metrics.count_connections,
+            settings.server.body_timeout_s,
+            settings.server.stall_timeout_s,
         ),
         infer=PredictRoute("/v2/models/{name}/infer", protocol.infer, protocol.begin),
         pages=pages,

@@ -25,7 +25,7 @@ from websockets.protocol import OPEN, SEND_EOF
 from websockets.server import ServerProtocol
 
 from inference.errors import ForeignOrigin, MalformedHandshake, MethodNotAllowed, RouteNotFound
-from inference.servers.exchange import Exchange, Message
+from inference.servers.exchange import SMALL_BODY_BYTES, Exchange, Message, Receiving, TooManyBodies
 from inference.servers.http import STREAM_PATH, App, head
 from inference.servers.stream_replies import StreamReplies
 
@@ -33,8 +33,6 @@ PARSE_BYTES = 2048  # parsed in one step: some 15 rows, or 340 of the smallest f
 TURN_STEPS = 8  # before others have their turn; a step parses, or begins one message
 UNREAD_BYTES_MAX = 64 * 1024  # beyond it the socket is not read; one read of it (256 KiB) may come on top
 BACKLOG_BYTES_MAX = 1024 * 1024  # of messages not begun yet; one message may come on top
-BEAT_S = 20.0  # between two pings; who gives no sign of life from one to the next is gone
-MESSAGE_BEATS_MAX = 3  # in which one message has to arrive
 LINGER_S = 1.5  # for the caller's part of a close; the server waits 2 s for its connections when it stops
 
 library_log = logging.getLogger("websockets.server")
@@ -48,12 +46,14 @@ class StreamSocket(asyncio.Protocol):
         app: object = config.loaded_app
         assert isinstance(app, App)
         self._app = app
-        self._window = app.stream_rows.window
+        self._route = app.stream_rows
         self._default_headers = server_state.default_headers
         self._connections: set[Any] = server_state.connections  # which knows only uvicorn's own protocols
         self._loop = asyncio.get_running_loop()
-        self._wire = ServerProtocol(max_size=app.stream_rows.message_bytes_max, logger=library_log)
+        self._wire = ServerProtocol(max_size=self._route.message_bytes_max, logger=library_log)
         self._transport: asyncio.Transport
+        self._receiving: Receiving | None = None
+        self._received_bytes = 0  # of a large message that is arriving, as counted over all connections
         self._replies: StreamReplies | None = None  # from the handshake to the end of interest in messages
         self._ended = False  # our last byte was sent
         self._unread = bytearray()
@@ -131,16 +131,17 @@ class StreamSocket(asyncio.Protocol):
             if response.status_code != 101:
                 raise MalformedHandshake(str(self._wire.handshake_exc))
             check_origin(exchange.header(b"origin"), exchange.header(b"host") or b"")
-            query = self._app.stream_rows.open(exchange)
+            query = self._route.open(exchange)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer and the log the rest
             self._refuse(exchange, template, error)
             return
         response.headers["X-Request-ID"] = exchange.request_id
         self._wire.send_response(response)
         self._app.observe(STREAM_PATH, "WS", 101, "")
-        self._app.stream_rows.count_connections(1)
+        self._route.count_connections(1)
         self._replies = StreamReplies(self._app, exchange, query, self._turn_soon)
-        self._start_timer(BEAT_S, self._beat)
+        self._receiving = exchange.receiving
+        self._start_timer(self._route.silence_max_s, self._beat)
         self._flush()
 
     def _make_exchange(self, request: Handshake | None) -> Exchange:
@@ -200,7 +201,7 @@ class StreamSocket(asyncio.Protocol):
 
     def _may_parse(self) -> bool:
         """Whether there is room for messages, and for the answers to pings."""
-        return self._writable and len(self._backlog) < self._window and self._backlog_bytes < BACKLOG_BYTES_MAX
+        return self._writable and len(self._backlog) < self._route.window and self._backlog_bytes < BACKLOG_BYTES_MAX
 
     def _parse(self) -> None:
         part = self._unread[:PARSE_BYTES]
@@ -209,6 +210,7 @@ class StreamSocket(asyncio.Protocol):
         for event in self._wire.events_received():
             if self._replies is not None and isinstance(event, Frame) and event.opcode <= 2:  # of a message
                 self._take(event)
+        self._count_received()
         self._flush()
 
     def _take(self, frame: Frame) -> None:
@@ -223,10 +225,26 @@ class StreamSocket(asyncio.Protocol):
             message = bytes(frame.data)
         self._message_beats = 0
         if self._is_text and not is_utf8(message):
-            self._close(CloseCode.INVALID_DATA, "a text message is not UTF-8")
+            self._fail(CloseCode.INVALID_DATA, "a text message is not UTF-8")
             return
         self._backlog.append((message, self._is_text))
         self._backlog_bytes += len(message)
+
+    def _count_received(self) -> None:
+        """A large message counts among the large bodies of the whole server while it arrives."""
+        arriving = len(self._partial) + len(self._wire.reader.buffer) if self._replies is not None else 0
+        more = (arriving if arriving > SMALL_BODY_BYTES else 0) - self._received_bytes
+        if self._receiving is None or more == 0:
+            return
+        if more < 0:
+            self._receiving.give_back(-more)
+        else:
+            try:
+                self._receiving.take(more)
+            except TooManyBodies:
+                self._fail(CloseCode.TRY_AGAIN_LATER, "the server is receiving as much as it holds at once")
+                return
+        self._received_bytes += more
 
     def _steer(self) -> None:
         """Read the socket, or let TCP hold the caller back."""
@@ -257,11 +275,18 @@ class StreamSocket(asyncio.Protocol):
             self._start_timer(LINGER_S, self._transport.abort)
             self._flush()
 
+    def _fail(self, code: CloseCode, reason: str) -> None:
+        """Say why, and read nothing more."""
+        if self._wire.state is OPEN:
+            self._wire.fail(code, reason)
+            self._flush()
+
     def _end(self) -> None:
         """Everything is said. Closing with bytes unread would make the kernel drop it, so wait for the caller's end."""
         self._ended = True
         self._abandon()
         self._unread.clear()
+        self._wire.reader.discard()
         self._steer()
         if self._transport.is_closing():
             return
@@ -277,7 +302,8 @@ class StreamSocket(asyncio.Protocol):
             return
         self._replies.abandon()
         self._replies = None
-        self._app.stream_rows.count_connections(-1)
+        self._count_received()
+        self._route.count_connections(-1)
         self._backlog.clear()
         self._backlog_bytes = 0
         self._partial.clear()
@@ -287,18 +313,18 @@ class StreamSocket(asyncio.Protocol):
         unsent_bytes = self._transport.get_write_buffer_size()
         held_back = self._writable and not self._reading  # by us, so its answer cannot come
         if not (self._heard or held_back or unsent_bytes < self._unsent_bytes):
-            self._close(CloseCode.INTERNAL_ERROR, "no sign of life")
+            self._fail(CloseCode.INTERNAL_ERROR, "no sign of life")
             return
         arriving = not self._unread and bool(self._partial or self._wire.reader.buffer)
         self._message_beats = self._message_beats + 1 if arriving else 0
-        if self._message_beats > MESSAGE_BEATS_MAX:
-            self._close(CloseCode.POLICY_VIOLATION, "a message took too long to arrive")
+        if self._message_beats * self._route.silence_max_s > self._route.message_max_s:
+            self._fail(CloseCode.POLICY_VIOLATION, "a message took too long to arrive")
             return
         self._unsent_bytes, self._heard = unsent_bytes, False
         if self._writable:
             self._wire.send_ping(b"alive?")
             self._flush()
-        self._start_timer(BEAT_S, self._beat)
+        self._start_timer(self._route.silence_max_s, self._beat)
 
     def _start_timer(self, delay_s: float, act: Callable[[], object]) -> None:
         """The connection's one timer: the next ping while it is open, then the end of patience."""
