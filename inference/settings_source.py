@@ -28,6 +28,7 @@ ENVIRONMENT_PREFIX = "GLASSAI_"
 CONFIG_VARIABLE = "GLASSAI_CONFIG"
 FILE_BYTES_MAX = 1 << 20  # a settings file has a few hundred lines; more is another file by mistake
 FOLDER_FILE = Path("glassai.toml")  # read from the working folder when no file is named
+MOVED = {"runtime.runners": "scaling.runners_min"}  # keys of older files, and what took their place
 SECRET_WORDS = ("password", "secret", "token", "api_key", "private_key")
 
 Field = msgspec.structs.FieldInfo
@@ -216,7 +217,7 @@ def _unknown(key: str, source: str) -> str:
     section, _, name = key.partition(".")
     siblings = [k for k in FIELDS if k.startswith(f"{section}.")]
     elsewhere = [k for k in FIELDS if k.endswith(f".{name}")]  # the right key under the wrong section
-    hint = nearest(key, elsewhere or siblings or list(FIELDS))
+    hint = MOVED.get(key) or nearest(key, elsewhere or siblings or list(FIELDS))
     meant = f"{hint} was meant?" if hint else one_of(siblings or FIELDS)
     return f"{quoted(key)[1:-1]}: given an unknown key, accepted {meant} (from {source})"
 

@@ -62,21 +62,21 @@ class RunnerGain:
         past = {count: seen for count, seen in self._reached.items() if now - seen.seen_s < AGE_MAX_S}
         kept = runners
         for count in sorted((count for count in past if count < runners), reverse=True):
-            if not self._no_gain(window, past[kept], past[count], (kept - count) / count):
+            if self._faster(past, kept, count):
+                if kept == runners > self._ceiling:
+                    self._bar_s, self.careful = BAR_FIRST_S, False
+                break
+            if past[kept].wait_s <= WAIT_SHARE * past[count].wait_s or _keeps_up_beyond(window, past[count]):
                 break
             kept = count
         if kept < runners:
             self._bar(kept, runners, now)
-        elif len(past) > 1 and runners > self._ceiling:
-            self._bar_s, self.careful = BAR_FIRST_S, False
         return kept
 
-    def _no_gain(self, window: Window, more: _Reached, fewer: _Reached, added_share: float) -> bool:
-        needed = 1.0 + max(GAIN_MIN, GAIN_SHARE * added_share)
-        if more.rows_per_s >= needed * fewer.rows_per_s or more.wait_s <= WAIT_SHARE * fewer.wait_s:
-            return False
-        keeps_up = window.finished_rows >= KEEPS_UP_SHARE * window.arrived_rows
-        return not (keeps_up and window.arrived_rows > NEEDED_SHARE * fewer.rows_per_s * window.seconds)
+    @staticmethod
+    def _faster(past: dict[int, _Reached], more: int, fewer: int) -> bool:
+        needed = 1.0 + max(GAIN_MIN, GAIN_SHARE * (more - fewer) / fewer)
+        return past[more].rows_per_s >= needed * past[fewer].rows_per_s
 
     def _bar(self, kept: int, tried: int, now: float) -> None:
         """Runners that bring nothing together may hide one that does, so the first of them may be tried alone."""
@@ -87,3 +87,9 @@ class RunnerGain:
             self._bar_s = min(BAR_MAX_S, 2.0 * self._bar_s)
         else:
             self._ceiling = tried - 1
+
+
+def _keeps_up_beyond(window: Window, fewer: _Reached) -> bool:
+    """Whether the runners keep up with more than fewer of them could surely do."""
+    keeps_up = window.finished_rows >= KEEPS_UP_SHARE * window.arrived_rows
+    return keeps_up and window.arrived_rows > NEEDED_SHARE * fewer.rows_per_s * window.seconds

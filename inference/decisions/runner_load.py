@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import exp
 
 SMOOTHING_S = 0.5  # of delay, busy runners, demand and refusals: a fresh value weighs 40 % after a quarter second
+USUAL_S = 2.0  # of the demand that decides about giving up: a chance bunch of arrivals must not count as work
 
 
 @dataclass(slots=True, frozen=True)
@@ -89,6 +90,7 @@ class LoadTrace:
         self.delay_s = load.oldest_wait_s
         self.busy_runners = 0.0
         self.demand_runners = 0.0  # runners that full batches of what arrives would keep busy
+        self.usual_demand_runners = 0.0  # the same, slower to change
         self.refused_share = 0.0
         self._mean_wait_s = 0.0
         self._row_s = load.row_s
@@ -126,6 +128,7 @@ class LoadTrace:
         self.delay_s = max(self._mean_wait_s, load.oldest_wait_s)
         self.busy_runners += weight * (window.busy_s / seconds - self.busy_runners)
         self.demand_runners += weight * (demand - self.demand_runners)
+        self.usual_demand_runners += (1.0 - exp(-seconds / USUAL_S)) * (demand - self.usual_demand_runners)
         self.refused_share += weight * (refused - self.refused_share)
         self.load, self.seen_s = load, now
         return True

@@ -101,7 +101,7 @@ class RunnerNeed:
         """Whether so many runners would do the present work with room to spare."""
         trace = self.trace
         meets = trace.delay_s <= self._policy.target_delay_s and trace.refused_share < REFUSED_SHARE
-        return meets and trace.demand_runners < UTILISATION_LOW * runners
+        return meets and trace.usual_demand_runners < UTILISATION_LOW * runners
 
     # ---- events ------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 from inference.model import ModelKey
 
@@ -27,10 +27,14 @@ GAUGES: dict[str, str] = {
     "glassai_requests_pending": "Accepted requests without an answer.",
     "glassai_runners": "Runners of the version.",
     "glassai_runners_idle": "Runners without work.",
+    "glassai_runners_wanted": "Runners that the load asks for, within the bounds and the cores.",
+    "glassai_runner_utilisation": "Share of the runners' time that batches took lately, 0 to 1.",
     "glassai_batch_rows_limit": "Rows at which a batch is capped.",
     "glassai_model_ready": "1 when the version can answer and its canary has lately, else 0.",
     "glassai_lines": "Production lines whose rows are held.",
 }
+# Read in the same way, of what only grows.
+COUNTS: dict[str, str] = {"glassai_line_gaps": "Rows that came to a line after a gap of several rows."}
 
 
 class Histogram:
@@ -55,7 +59,7 @@ class VersionMetrics:
     `queue` and `total` are observed once an answered request, `run` and `batch_rows` once a session call.
     """
 
-    __slots__ = ("batch_rows", "errors", "gauges", "key", "queue", "run", "total")
+    __slots__ = ("batch_rows", "errors", "gauges", "key", "queue", "run", "scaling_changes", "total")
 
     def __init__(self, key: ModelKey) -> None:
         self.key = key
@@ -64,6 +68,7 @@ class VersionMetrics:
         self.total = Histogram(LATENCY_BOUNDS_S)
         self.batch_rows = Histogram(BATCH_BOUNDS_ROWS)
         self.errors: dict[str, int] = {}
+        self.scaling_changes: dict[tuple[str, str], int] = {}
         self.gauges: dict[str, Callable[[], float]] = {}
 
     def observe_batch(self, rows: int, run_s: float) -> None:
@@ -80,9 +85,14 @@ class VersionMetrics:
         """A request ended without an answer; `reason` is an error's stable code."""
         self.errors[reason] = self.errors.get(reason, 0) + 1
 
+    def count_scaling(self, direction: Literal["up", "down"], cause: str, runners: int) -> None:
+        """So many runners were started or given up; `cause` is that of the decision."""
+        at = (direction, cause)
+        self.scaling_changes[at] = self.scaling_changes.get(at, 0) + runners
+
     def watch(self, gauge: str, read: Callable[[], float]) -> None:
         """Show what `read` returns at each scrape; it is called from another thread and must only read."""
-        assert gauge in GAUGES, f"{gauge} is not listed in GAUGES"
+        assert gauge in GAUGES or gauge in COUNTS, f"{gauge} is not listed in GAUGES"
         self.gauges[gauge] = read
 
 

@@ -17,8 +17,9 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from inference.monitoring.counters import GAUGES, CounterSource, Histogram, VersionMetrics
+from inference.monitoring.counters import COUNTS, GAUGES, CounterSource, Histogram, VersionMetrics
 from inference.monitoring.machine import MachineCollector
+from inference.monitoring.process_families import Family, families_of
 from inference.version import VERSION
 
 LABELS = ("model", "version")
@@ -28,6 +29,8 @@ TRITON_REASONS = {  # our reason -> Triton's label value; all others are OTHER
     "deadline_passed": "REJECTED",
     "cancelled": "CANCELED",
     "run_failed": "BACKEND",
+    "run_hung": "BACKEND",
+    "run_crashed": "BACKEND",
     "inputs_rejected": "BACKEND",
 }
 
@@ -46,6 +49,10 @@ class Exposition(Collector):
         """The text format of Prometheus, version 0.0.4."""
         return generate_latest(self._registry)
 
+    def families(self) -> list[Family]:
+        """What `render` writes, to be put together with that of other processes."""
+        return families_of(self._registry.collect())
+
     def describe(self) -> list[Metric]:
         """Nothing: the names are fixed, and collecting to find them would read every gauge at registration."""
         return []
@@ -57,6 +64,7 @@ class Exposition(Collector):
         yield from _requests(versions)
         yield from _histograms(versions)
         yield from _gauges(versions)
+        yield _scaling(versions)
         yield from _http(self._source)
         yield from _triton(versions)
 
@@ -115,14 +123,23 @@ def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
 
 
 def _gauges(versions: list[VersionMetrics]) -> Iterator[Metric]:
-    for name, meaning in GAUGES.items():
-        family = GaugeMetricFamily(name, meaning, labels=LABELS)
+    for name, meaning in (GAUGES | COUNTS).items():
+        family = (CounterMetricFamily if name in COUNTS else GaugeMetricFamily)(name, meaning, labels=LABELS)
         for counters in versions:
             read = counters.gauges.get(name)
             if read is not None:
                 family.add_metric(_labels(counters), read())
         if family.samples:
             yield family
+
+
+def _scaling(versions: list[VersionMetrics]) -> Metric:
+    labels = (*LABELS, "direction", "cause")
+    changes = CounterMetricFamily("glassai_scaling_changes", "Runners started (up) and given up (down).", labels=labels)
+    for counters in versions:
+        for (direction, cause), runners in sorted(counters.scaling_changes.copy().items()):
+            changes.add_metric((*_labels(counters), direction, cause), runners)
+    return changes
 
 
 def _http(source: CounterSource) -> Iterator[Metric]:

@@ -120,6 +120,13 @@ def test_every_problem_is_listed_at_once(tmp_path: Path):
     ]
 
 
+def test_a_key_that_moved_is_told_where_it_went(tmp_path: Path):
+    file = toml(tmp_path, "[runtime]\nrunners = 2\n")
+    assert problems(file) == [
+        f"runtime.runners: given an unknown key, accepted scaling.runners_min was meant? (from file {file})"
+    ]
+
+
 def test_the_sentence_counts_the_problems():
     with pytest.raises(SettingsInvalid, match=r"The settings have 2 problems:\n  - .*\n  - "):
         load_settings(None, {"GLASSAI_A": "1", "GLASSAI_B": "2"}, {})

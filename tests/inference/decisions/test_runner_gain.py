@@ -108,3 +108,12 @@ def test_rows_of_runners_that_were_not_always_busy_are_counted_as_if():
     part_time = Window(2.0, window.arrived_rows, 0, 160, 160.0, 160, 100, 1.6)
     show(gain, part_time, 1)  # 80 rows/s in 80 % of the time
     assert show(gain, pressed(2, 110), 2) == 1
+
+
+def test_a_gain_in_waits_alone_does_not_clear_the_record():
+    gain = RunnerGain()
+    show(gain, pressed(1, 100, wait_s=0.1), 1)
+    assert show(gain, pressed(2, 100, wait_s=0.1), 2) == 1
+    assert show(gain, pressed(2, 100, wait_s=0.01), 2, 61.0) == 2
+    assert show(gain, pressed(2, 100, wait_s=0.1), 2, 62.0) == 1
+    assert gain.ceiling(62.0 + 119.0) == 1  # 120 s, though it had seemed to pay in between

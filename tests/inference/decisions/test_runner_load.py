@@ -40,6 +40,7 @@ def test_a_steady_load_shows_in_every_figure():
     assert trace.delay_s == pytest.approx(0.03)
     assert trace.refused_share == pytest.approx(0.1)
     assert trace.demand_runners == pytest.approx(100 * 1.5 / 90)  # refused rows want a runner as well
+    assert trace.usual_demand_runners == pytest.approx(100 * 1.5 / 90, rel=1e-3)
     assert trace.backlog_s == pytest.approx(12 * 1.5 / 90 / 2)
     assert trace.predicted_delay_s == pytest.approx(12 * 1.5 / 90 / 2 / 0.9)
 
@@ -55,6 +56,12 @@ def test_who_still_waits_counts_before_being_taken_up():
 def test_a_figure_follows_within_two_seconds():
     trace = steady(2)
     assert trace.utilisation == pytest.approx(0.75, rel=0.03)
+
+
+def test_the_usual_demand_takes_longer_to_follow():
+    trace = steady(2)
+    assert trace.demand_runners > 1.6
+    assert trace.usual_demand_runners < 1.2
 
 
 def test_a_second_reading_at_the_same_time_is_not_one():

@@ -51,6 +51,14 @@ def test_errors_are_counted_by_reason():
     assert counters.errors == {"queue_full": 2, "run_failed": 1}
 
 
+def test_scaling_is_counted_in_runners_by_direction_and_cause():
+    counters = VersionMetrics(ModelKey("lstm", 1))
+    counters.count_scaling("up", "burst", 2)
+    counters.count_scaling("up", "burst", 1)
+    counters.count_scaling("down", "ease", 1)
+    assert counters.scaling_changes == {("up", "burst"): 3, ("down", "ease"): 1}
+
+
 def test_a_request_costs_at_most_microseconds_to_count():
     counters = VersionMetrics(ModelKey("lstm", 1))
     rounds = 2000

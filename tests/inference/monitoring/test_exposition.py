@@ -81,6 +81,21 @@ def test_gauges_are_read_at_the_scrape():
     assert b'glassai_queue_rows{model="vit"' not in exposition.render()
 
 
+def test_scaling_shows_by_direction_and_cause():
+    metrics = Metrics()
+    counters = metrics.for_version(ModelKey("lstm", 1))
+    counters.count_scaling("up", "delay", 2)
+    counters.count_scaling("down", "no_gain", 1)
+    counters.watch("glassai_runners_wanted", lambda: 2)
+    counters.watch("glassai_runner_utilisation", lambda: 0.75)
+    found = scraped(metrics)
+    lstm = {"model": "lstm", "version": "1"}
+    assert found[at("glassai_scaling_changes_total", direction="up", cause="delay", **lstm)] == 2
+    assert found[at("glassai_scaling_changes_total", direction="down", cause="no_gain", **lstm)] == 1
+    assert found[at("glassai_runners_wanted", **lstm)] == 2
+    assert found[at("glassai_runner_utilisation", **lstm)] == 0.75
+
+
 def test_http_answers_and_errors_are_counted_by_route():
     metrics = Metrics()
     metrics.count_response("/api/inference/stream", "POST", 200)
@@ -103,3 +118,10 @@ def test_the_build_and_the_process_are_described():
 def test_latency_is_resolved_from_50_microseconds_up():
     assert LATENCY_BOUNDS_S[0] == 50e-6
     assert LATENCY_BOUNDS_S[-1] == 30.0
+
+
+def test_what_only_grows_is_a_counter_even_if_it_is_read_like_a_gauge():
+    metrics = Metrics()
+    metrics.for_version(ModelKey("lstm", 1)).watch("glassai_line_gaps", lambda: 3)
+    assert scraped(metrics)[at("glassai_line_gaps_total", model="lstm", version="1")] == 3
+    assert b"# TYPE glassai_line_gaps_total counter" in metrics.render()

@@ -48,6 +48,8 @@ def test_no_default_can_be_changed_by_accident() -> None:
         {"server": {"port": -1}},
         {"server": {"request_timeout_s": 0}},
         {"queue": {"rows_max": 0}},
+        {"scaling": {"runners_min": 0}},
+        {"scaling": {"target_delay_ms": 0}},
         {"lines": {"rows_held_extra": -1}},
         {"images": {"formats": []}},
         {"images": {"formats": ["gif"]}},
@@ -60,6 +62,27 @@ def test_no_default_can_be_changed_by_accident() -> None:
 def test_what_cannot_be_honoured_is_refused(given: dict) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(given, Settings)
+
+
+@pytest.mark.parametrize("most", [0, 2, 3])
+def test_as_many_runners_as_the_fewest_or_more_can_be_the_most(most: int) -> None:
+    given = msgspec.convert({"scaling": {"runners_min": 2, "runners_max": most}}, Settings)
+    assert cross_problems(given) == []
+
+
+def test_fewer_runners_at_most_than_at_least_are_a_problem() -> None:
+    given = msgspec.convert({"scaling": {"runners_min": 3, "runners_max": 2}}, Settings)
+    (problem,) = cross_problems(given)
+    assert problem == (
+        "scaling.runners_max: given 2, accepted at least scaling.runners_min (3), "
+        "or 0 for as many as the cores allow"
+    )
+
+
+def test_giving_up_as_fast_as_growing_is_a_problem() -> None:
+    given = msgspec.convert({"scaling": {"grow_after_s": 2, "shrink_after_s": 2}}, Settings)
+    (problem,) = cross_problems(given)
+    assert problem.startswith("scaling.shrink_after_s: given 2, accepted more than scaling.grow_after_s (2)")
 
 
 @pytest.mark.parametrize("versions", ["latest", "all", [1, 3]])
