@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from inference.errors import InferenceError, MalformedBody, UnknownField
+from inference.errors import InferenceError, MalformedBody
 from inference.fault import Fault, quoted
+from inference.protocols.json_body import check_levels, read_json
 
 NESTING_MAX = 64  # lists within lists; numpy knows no more than 64 dimensions
 VERSION_DIGITS_MAX = 18  # stays within a 64-bit integer
@@ -82,9 +82,7 @@ class ErrorBody(msgspec.Struct, frozen=True):
 
 _CALL = msgspec.json.Decoder(StreamCall)
 _ENCODER = msgspec.json.Encoder()
-_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
-_MISSING = re.compile(r"Object missing required field `(\w+)`")
-_WRONG_TYPE = re.compile(r"Expected `(.+)`, got `(.+?)`(?: - at `\$\.?(.*)`)?")
+_OBJECTS = {"": StreamCall}
 _ACCEPTED = {
     "model_name": "the name of a model, as text",
     "data": "an object with the values for the model",
@@ -97,17 +95,8 @@ _ACCEPTED = {
 
 def decode_call(body: bytes) -> StreamCall:
     """The call in `body`. Raises MalformedBody or UnknownField, which name the field or the position."""
-    try:
-        return _CALL.decode(body)
-    except msgspec.ValidationError as error:
-        raise _call_error(str(error)) from None
-    except msgspec.DecodeError as error:
-        fault = "it is empty" if not body.strip() else str(error).removeprefix("JSON is malformed: ")
-        raise MalformedBody(fault, EXPECTED) from None
-    except UnicodeDecodeError:
-        raise MalformedBody("a text in it is not UTF-8", EXPECTED) from None
-    except RecursionError:
-        raise MalformedBody("it is nested too deeply", f"{NESTING_MAX} levels at most") from None
+    check_levels(body)
+    return read_json(_CALL, body, EXPECTED, _OBJECTS, _ACCEPTED)
 
 
 def version_number(given: str | int) -> int:
@@ -127,17 +116,3 @@ def encode_answer(prediction_id: str, model_name: str, version: int, result: Res
 def encode_error(error: InferenceError) -> bytes:
     """The body of an error."""
     return _ENCODER.encode(ErrorBody(str(error), error.reason, error.details))
-
-
-def _call_error(message: str) -> MalformedBody | UnknownField:
-    """msgspec's sentence as an error of ours."""
-    if found := _UNKNOWN.fullmatch(message):
-        return UnknownField("", [found[1]], StreamCall.__struct_fields__)
-    if found := _MISSING.fullmatch(message):
-        accepted = _ACCEPTED[found[1]]
-        return MalformedBody(f"{found[1]} is missing", EXPECTED, [Fault(found[1], "nothing", accepted)])
-    if found := _WRONG_TYPE.fullmatch(message):
-        field = found[3] or "body"
-        fault = Fault(field, f"of type {found[2]}", _ACCEPTED.get(field, f"of type {found[1]}"))
-        return MalformedBody(f"{field} is {fault.given}", EXPECTED, [fault])
-    return MalformedBody(message, EXPECTED)

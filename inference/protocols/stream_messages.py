@@ -11,7 +11,7 @@ from inference.errors import InvalidValues, UnknownField
 from inference.fault import Fault
 from inference.protocols.call_limits import CallLimits, read_fields, read_timeout_text
 from inference.protocols.inference_json import version_number
-from inference.protocols.json_body import read_json
+from inference.protocols.json_body import check_levels, read_json
 
 QUERY_FIELDS = ("model_name", "model_version", "stream_id", "priority", "timeout_ms")
 EXPECTED = 'a JSON object with the values for the model, which is the "data" of a POST'
@@ -43,4 +43,5 @@ def read_query(query: Mapping[str, str], timeout_max_s: float) -> StreamQuery:
 
 def decode_data(message: bytes) -> dict[str, Any]:
     """The fields of a text message. Raises MalformedBody."""
+    check_levels(message)
     return read_json(_DATA, message, EXPECTED, {})

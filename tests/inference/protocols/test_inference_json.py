@@ -57,7 +57,7 @@ def test_any_other_version_is_refused(given: str | int) -> None:
 @pytest.mark.parametrize(
     ("body", "field", "accepted"),
     [
-        (b"[]", "body", "of type object"),
+        (b"[]", "the body", "of type object"),
         (b"{}", "model_name", "the name of a model, as text"),
         (b'{"model_name":"m"}', "data", "an object with the values for the model"),
         (b'{"model_name":1,"data":{}}', "model_name", "the name of a model, as text"),
