@@ -113,7 +113,7 @@ async def turns(count: int = 50) -> None:
 
 
 @asynccontextmanager
-async def connected(folder: Path, query: str = "model_name=adder") -> AsyncIterator[Connection]:
+async def connected(folder: Path, silence_max_s: float = 1e3) -> AsyncIterator[Connection]:
     """An open connection to a model whose runs wait at a gate, which is open at first."""
     gate = threading.Event()
     gate.set()
@@ -128,13 +128,15 @@ async def connected(folder: Path, query: str = "model_name=adder") -> AsyncItera
     provider = FunctionSessionProvider({"adder": FunctionSession(signature, add)})
     async with served(folder, provider, QueueSettings()) as app:
         route: Any = app.stream_rows
-        app.stream_rows = type(route)(route.open, route.begin, route.count_connections, WINDOW, 200_000, 1e6, 1e3)
+        app.stream_rows = type(route)(
+            route.open, route.begin, route.count_connections, WINDOW, 200_000, 1e6, silence_max_s
+        )
         state = ServerState()
         config = cast("Any", SimpleNamespace(loaded_app=app))
         transport = Transport()
         connection = Connection(StreamSocket(config, state, {}), transport, state, app, gate)
         connection.socket.connection_made(cast("asyncio.Transport", transport))
-        connection.receive(handshake(f"/api/inference/stream?{query}"))
+        connection.receive(handshake("/api/inference/stream?model_name=adder"))
         assert transport.written.startswith(b"HTTP/1.1 101 ")
         transport.written.clear()
         assert connection.socket in state.connections
@@ -237,6 +239,13 @@ async def test_a_ping_without_an_answer_ends_it(tmp_path: Path) -> None:
         beat()
         assert connection.transport.frames()[0][1][:2] == (1011).to_bytes(2, "big")
         assert connection.transport.told == ["eof"]
+
+
+async def test_pings_go_out_by_themselves(tmp_path: Path) -> None:
+    async with connected(tmp_path, 0.01) as connection:
+        while (CLOSE, b"\x03\xf3no sign of life") not in (frames := connection.transport.frames()):
+            assert frames in ([], [(PING, b"alive?")])
+            await asyncio.sleep(0.001)
 
 
 async def test_who_reads_slowly_lives_and_who_stops_reading_does_not(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.inference import tiny_models
 from tests.inference.live_server import LiveServer
+from tests.inference.process_group import group
 from tests.inference.raw_stream import BINARY, CLOSE, HANDSHAKE, PING, PONG, RawStream, frame, handshake
 from tests.inference.servers.test_inference_api import IMAGE_TOML, STREAM, WINDOW_TOML, call, png, row
 
@@ -226,6 +228,7 @@ def test_pages_of_the_server_itself_may(server: LiveServer, shape: str) -> None:
         HANDSHAKE[:2],
         (*HANDSHAKE[:2], "Sec-WebSocket-Key: short", "Sec-WebSocket-Version: 13"),
         (*HANDSHAKE[:3], "Sec-WebSocket-Version: 8"),
+        (*HANDSHAKE, "Content-Length: 2"),
     ],
 )
 def test_a_malformed_handshake_is_told_what_is_wrong(server: LiveServer, headers: tuple[str, ...]) -> None:
@@ -233,7 +236,24 @@ def test_a_malformed_handshake_is_told_what_is_wrong(server: LiveServer, headers
         raw.sendall(handshake(f"{STREAM}?model_name=adder", *headers))
         head, _, body = reader.read().partition(b"\r\n\r\n")
     assert head.split()[1] == b"400"
-    assert "Sec-WebSocket-" in json.loads(body)["error"]
+    assert "Accepted: a GET as in RFC 6455, version 13." in json.loads(body)["error"]
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status", "error"),
+    [
+        (f"POST {STREAM}?model_name=adder", b"405", "Method Not Allowed: given POST, accepted GET."),
+        ("GET /api/inference", b"404", "Not Found: '/api/inference'"),
+        ("GET /v2/models/adder/infer", b"404", "Not Found"),
+    ],
+)
+def test_a_websocket_is_at_one_path_and_got(server: LiveServer, request_line: str, status: bytes, error: str) -> None:
+    request = handshake("TARGET").replace(b"GET TARGET", request_line.encode())
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as raw, raw.makefile("rb") as reader:
+        raw.sendall(request)
+        head, _, body = reader.read().partition(b"\r\n\r\n")
+    assert head.split()[1] == status
+    assert json.loads(body)["error"].startswith(error)
 
 
 # ---- frames ----------------------------------------------------------------------------------------------------------
@@ -305,7 +325,7 @@ def test_who_sends_without_reading_is_held_back_and_harms_nobody(server: LiveSer
         assert 0 < count < rows
         assert metric(server, "glassai_requests_pending") <= WINDOW
         assert server.post(STREAM, call("window", row())).status == 200
-        assert process.memory_info().rss - before < 16e6
+        assert process.memory_info().rss - before < 40e6
         with ThreadPoolExecutor(1) as pool:  # who then reads misses nothing
             rest = pool.submit(raw.send, raw.unsent)
             for _ in range(count):
@@ -357,3 +377,15 @@ def test_sigterm_answers_what_was_begun_and_says_going_away(tmp_path: Path) -> N
                 assert idle.close_code() == 1001
                 assert stopping.result() == 0
         assert "Traceback" not in server.output
+
+
+def test_a_line_over_many_connections_to_two_processes_is_one_line(tmp_path: Path) -> None:
+    tiny_models.package(tmp_path, "window", 1, tiny_models.window_model, WINDOW_TOML)
+    with group(tmp_path) as server, ExitStack() as opened:
+        streams = [opened.enter_context(stream(server, "model_name=window&stream_id=L1")) for _ in range(8)]
+        rows = [row(n / 100, timestamp=f"2025-12-05T10:00:{n:02}Z") for n in range(40)]
+        replies = [ask(streams[n % 8], json.dumps(data))["result"] for n, data in enumerate(rows)]
+        assert [reply["real_rows"] for reply in replies] == [1, 2, 3, *[4] * 37]
+        alone = [server.post(STREAM, call("window", data, stream_id="L2")).json["result"] for data in rows]
+        told = [reply["defect_probability"] for reply in replies]
+        assert told == [reply["defect_probability"] for reply in alone]
