@@ -23,7 +23,8 @@ GROWING = frozenset({"counter", "histogram", "summary"})
 SUMMED = frozenset(
     {
         *("glassai_queue_rows", "glassai_queue_bytes", "glassai_requests_pending", "glassai_lines"),
-        *("glassai_runners", "glassai_runners_idle", "nv_inference_pending_request_count"),
+        *("glassai_runners", "glassai_runners_idle", "glassai_runners_wanted", "glassai_stream_connections"),
+        "nv_inference_pending_request_count",
         *("process_resident_memory_bytes", "process_virtual_memory_bytes", "process_threads"),
     }
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 
@@ -17,7 +18,13 @@ from inference.pipeline.window import LineStore, Window
 from inference.settings import LinesSettings
 from inference.tensor import Array, Tensors
 
+log = logging.getLogger(__name__)
+
 STREAM_ID_CHARS_MAX = 128
+GAP = (
+    "line %s: %.3g s lie between two of its rows, which come every %.3g s as a rule. Rows are lost, or go to another "
+    "replica: route each line to one of them, as by an X-Stream-Id header (docs/processes.md)"
+)
 TIME_ACCEPTED = "a time as in RFC 3339, such as 2025-12-05T10:00:00Z; without an offset it is UTC"
 
 
@@ -86,6 +93,8 @@ class SensorWindowInput:
             window = self.lines.alone(reading)
         else:
             window = self.lines.put(stream_id, reading, time_us, sample.arrival_us, sample.now_s)
+            if window.gap is not None:
+                log.warning(GAP, quoted(stream_id), window.gap.step_us / 1e6, window.gap.usual_us / 1e6)
         return self._prepared(window)
 
     def prepare_one(self, given: object) -> Prepared:

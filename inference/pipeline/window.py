@@ -6,6 +6,8 @@ Pure: time is an argument. Memory has a bound: a store holds at most
 
 which is 25 MB for 10,000 lines, 64 rows and 3 features (4 bytes a value, 8 a timestamp, 8 for the held features; 700
 for the line's objects and a name of at most 128 characters).
+
+A line that usually brings a row a second and then none for twelve has a gap: rows are lost, or go to another replica.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +28,18 @@ from inference.pipeline.features import Reading
 from inference.tensor import Array
 
 SHARE_DIGITS = 6
+GAP_STEPS = 3  # a step between two rows that is longer than so many usual ones is a gap
+USUAL_ROWS_MIN = 8  # held rows, below which nothing is usual
+USUAL_EVERY_ROWS = 16  # the usual step is their median, which takes 5 us to find and changes slowly
+GAP_TOLD_EVERY_S = 3600.0  # of one line
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+class Gap(NamedTuple):
+    """The step to a line's newest row, and the one that is usual, in microseconds."""
+
+    step_us: int
+    usual_us: int
 
 
 class Window(NamedTuple):
@@ -34,6 +48,7 @@ class Window(NamedTuple):
     rows: Array
     real_rows: int
     measured_share: float
+    gap: Gap | None = None  # before its last row, if nobody was told lately
 
 
 def as_time(timestamp_us: int) -> str:
@@ -44,7 +59,10 @@ def as_time(timestamp_us: int) -> str:
 class Line:
     """Rows of one line, at most `rows_held`, of which the oldest goes first."""
 
-    __slots__ = ("_features", "_held", "_rows_held", "_times_us", "_trimmed", "_values", "_window_rows", "touched_s")
+    __slots__ = (
+        *("_features", "_held", "_rows_held", "_rows_to_usual", "_times_us", "_trimmed", "_usual_us", "_values"),
+        *("_window_rows", "gap_told_s", "touched_s"),
+    )
 
     def __init__(self, features: Sequence[str], window_rows: int, rows_held: int) -> None:
         self._features = features
@@ -54,6 +72,9 @@ class Line:
         self._values = array("f")  # row after row
         self._held: list[int] = []  # a bit set of the features that a row took from the row before
         self._trimmed = False
+        self._usual_us = 0
+        self._rows_to_usual = USUAL_ROWS_MIN
+        self.gap_told_s = float("-inf")
         self.touched_s = 0.0
 
     def put(self, reading: Reading, time_us: int | None, arrival_us: int, stream_id: str) -> Window:
@@ -77,6 +98,7 @@ class Line:
             return self._window(place)
         if held:
             self._refuse_stale(reading, place, held)
+        gap = self._gap(time_us) if place and place == len(times_us) else None
         times_us.insert(place, time_us)
         self._values[place * width : place * width] = row
         self._held.insert(place, held)
@@ -84,11 +106,21 @@ class Line:
         if len(times_us) > self._rows_held:
             del times_us[0], self._values[:width], self._held[0]
             self._trimmed = True
-        return window
+        return window if gap is None else window._replace(gap=gap)
 
     def newest(self) -> Window:
         """The window that ends at the newest row of a line that has one."""
         return self._window(len(self._times_us) - 1)
+
+    def _gap(self, time_us: int) -> Gap | None:
+        """What lies before a row that becomes the newest, if that is much."""
+        if self._rows_to_usual == 0:
+            steps = sorted(later - earlier for earlier, later in pairwise(self._times_us))
+            self._usual_us = steps[len(steps) // 2] if steps else 0
+            self._rows_to_usual = USUAL_EVERY_ROWS
+        self._rows_to_usual -= 1
+        step_us = time_us - self._times_us[-1]
+        return Gap(step_us, self._usual_us) if self._usual_us and step_us > GAP_STEPS * self._usual_us else None
 
     def _window(self, place: int) -> Window:
         width = len(self._features)
@@ -147,6 +179,7 @@ class LineStore:
         self._rows_held = rows_held
         self._lines_max = lines_max
         self._idle_s = idle_s
+        self.gaps = 0  # seen since the start
         self._lines: OrderedDict[str, Line] = OrderedDict()  # the one idle for longest comes first
 
     def __len__(self) -> int:
@@ -177,11 +210,21 @@ class LineStore:
         if line is None:
             line = self.new_line()
         window = line.put(reading, time_us, arrival_us, stream_id)
+        if window.gap is not None:
+            window = self._told_once(line, window, now_s)
         line.touched_s = now_s
         lines[stream_id] = line
         lines.move_to_end(stream_id)
         if fresh and len(lines) > self._lines_max:
             lines.popitem(last=False)
+        return window
+
+    def _told_once(self, line: Line, window: Window, now_s: float) -> Window:
+        """Counts a gap; without it if one of this line was told lately."""
+        self.gaps += 1
+        if now_s - line.gap_told_s < GAP_TOLD_EVERY_S:
+            return window._replace(gap=None)
+        line.gap_told_s = now_s
         return window
 
     def _forget_idle(self, now_s: float) -> None:

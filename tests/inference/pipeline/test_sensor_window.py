@@ -161,3 +161,16 @@ def test_a_value_out_of_range_in_an_array_is_named_by_its_place(inputs: SensorWi
 def test_many_windows_have_one_shape(inputs: SensorWindowInput, given: object) -> None:
     with pytest.raises(InvalidValues):
         inputs.prepare_many(given)
+
+
+def test_a_gap_in_a_line_is_logged_once_with_what_to_do(
+    inputs: SensorWindowInput, caplog: pytest.LogCaptureFixture
+) -> None:
+    seconds = [*range(12), 30, 31, 59]
+    for number, second in enumerate(seconds):
+        inputs.prepare(sample(row(1500 + number, timestamp=f"2025-12-05T10:00:{second:02}Z"), "L1"))
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "line 'L1': 19 s lie between two of its rows, which come every 1 s as a rule" in record.getMessage()
+    assert "X-Stream-Id" in record.getMessage()
+    assert inputs.lines.gaps == 2

@@ -220,3 +220,55 @@ def test_every_window_is_the_one_that_a_plain_sorted_list_gives(story: list[tupl
 def test_times_read_as_rfc_3339() -> None:
     assert as_time(1764928800_000_000) == "2025-12-05T10:00:00Z"
     assert as_time(-1) == "1969-12-31T23:59:59.999999Z"
+
+
+def gaps(steps: list[int], told_s: list[float] | None = None) -> list[tuple[int, int, int]]:
+    """Number of the row, step and usual step of each gap that a line tells when its rows come so far apart."""
+    lines, found, time_us = LineStore(("a", "b"), ROWS, rows_held=40, lines_max=10, idle_s=1e9), [], 0
+    for number, step in enumerate(steps):
+        time_us += step
+        window = put(lines, number, time_us, now_s=told_s[number] if told_s else 1e6 * number)
+        if window.gap is not None:
+            found.append((number, *window.gap))
+    return found
+
+
+def test_a_step_of_more_than_three_usual_ones_is_a_gap() -> None:
+    assert gaps([10] * 20 + [30] + [10] * 5 + [31, 10]) == [(26, 31, 10)]
+
+
+def test_a_line_that_is_young_has_no_usual_step() -> None:
+    assert gaps([10] * 7 + [500, 10, 10]) == []
+
+
+def test_what_is_usual_follows_the_line() -> None:
+    """A line that is switched to a slower cadence is told of at first, and then it is its cadence."""
+    found = gaps([10] * 20 + [100] * 60)
+    assert found[0] == (20, 100, 10)
+    assert max(number for number, _, _ in found) < 60
+
+
+def test_a_gap_is_told_once_in_an_hour_and_counted_each_time() -> None:
+    steps = [10] * 10 + [50, 10, 50, 10, 50]
+    assert gaps(steps, [0.0] * 15) == [(10, 50, 10)]
+    assert gaps(steps, [0.0] * 12 + [3599.0] * 2 + [3600.0]) == [(10, 50, 10), (14, 50, 10)]
+    lines = store()
+    for number, step in enumerate(steps):
+        put(lines, number, sum(steps[:number]) + step)
+    assert lines.gaps == 3
+
+
+def test_late_and_repeated_rows_are_no_gaps() -> None:
+    lines = store()
+    for number in range(20):
+        put(lines, number, 10 * number)
+    assert put(lines, 19, 190).gap is None
+    assert put(lines, 18.5, 185).gap is None
+    assert lines.gaps == 0
+
+
+def test_a_line_of_one_row_has_no_steps() -> None:
+    lines = LineStore(("a", "b"), 1, rows_held=1, lines_max=10, idle_s=60.0)
+    for number in range(30):
+        lines.put("L1", values(number), 10 * number * number, 1000, 0.0)
+    assert lines.gaps == 0
