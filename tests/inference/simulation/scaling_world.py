@@ -15,6 +15,7 @@ from random import Random
 import numpy as np
 
 from inference.decisions.admission import Admission, AdmissionPolicy
+from inference.decisions.load_totals import LoadTotals
 from inference.decisions.runner_load import Load, RunnerBounds
 from inference.decisions.scaling import Change, Grow, Scaling, ScalingPolicy
 from inference.decisions.scheduler import Decision, QueuePolicy, Refuse, Retire, Run, Scheduler
@@ -58,7 +59,7 @@ class SimulatedModel:
 
 
 class Lane:
-    """One version being served: its scheduler and the totals that a shell would keep."""
+    """One version being served, as a shell does: its scheduler, its totals and what runs."""
 
     def __init__(self, model: SimulatedModel) -> None:
         self.model = model
@@ -66,28 +67,15 @@ class Lane:
         admission = Admission(AdmissionPolicy(str(self.key), model.rows_max, 1 << 30))
         self.scheduler = Scheduler(QueuePolicy(str(self.key), model.knee), admission)
         self.numbers = itertools.count()
-        self.running: dict[int, tuple[float, Batch]] = {}
-        self.arrived = self.refused = self.dispatched = self.finished = self.batches = 0
-        self.waited_s = self.busy_s = 0.0
+        self.totals = LoadTotals(model.bounds)
+        self.running: dict[int, Batch] = {}
         self.waits: list[tuple[float, float]] = []  # when a request was taken up, and how long it had waited
 
     def load(self, now: float) -> Load:
         """The reading that scaling gets."""
-        since_s = self.scheduler.waiting_since_s
-        return Load(
-            self.model.bounds,
-            self.scheduler.runners,
-            self.scheduler.waiting_rows,
-            0.0 if since_s is None else now - since_s,
-            1.0 / self.model.capacity if self.model.tells_row_s else 0.0,
-            self.arrived,
-            self.refused,
-            self.dispatched,
-            self.waited_s,
-            self.finished,
-            self.batches,
-            self.busy_s + sum(now - started_s for started_s, _ in self.running.values()),
-        )
+        plan = self.scheduler
+        row_s = 1.0 / self.model.capacity if self.model.tells_row_s else 0.0
+        return self.totals.load(plan.runners, plan.waiting_rows, plan.waiting_since_s, now, row_s)
 
 
 class World:
@@ -145,9 +133,11 @@ class World:
         self._next_arrival(lane)
         model, now = lane.model, self.now
         if self.random.random() * model.rate_max < model.rate(now):
-            lane.arrived += 1
             asked = Request("r", lane.key, ONE_ROW, 1, 4, "same", now + model.timeout_s, now)
-            self._obey(lane, lane.scheduler.submit(asked, now))
+            decisions = lane.scheduler.submit(asked, now)
+            if not any(isinstance(decision, Refuse) for decision in decisions):
+                lane.totals.accepted(asked)
+            self._obey(lane, decisions)
 
     def _evaluate(self) -> None:
         for lane in self.lanes.values():
@@ -165,10 +155,7 @@ class World:
         self._at(self.scaling.next_deadline() - self.now, self._evaluate)
 
     def _finish(self, lane: Lane, number: int) -> None:
-        started_s, batch = lane.running.pop(number)
-        lane.busy_s += self.now - started_s
-        lane.finished += batch.rows
-        lane.batches += 1
+        lane.totals.batch_finished(number, lane.running.pop(number).rows, self.now)
         self._obey(lane, lane.scheduler.runner_idle(number, self.now))
 
     # ---- obeying and checking ----------------------------------------------------------------------------------------
@@ -182,17 +169,14 @@ class World:
             if isinstance(decision, Run):
                 self._run(lane, decision.runner, decision.batch)
             elif isinstance(decision, Refuse):
-                lane.refused += 1
+                lane.totals.refused(decision.request, decision.error)
             elif isinstance(decision, Retire):
                 assert decision.runner not in lane.running, "a runner that runs was ended"
 
     def _run(self, lane: Lane, number: int, batch: Batch) -> None:
-        for part in batch.slices:
-            wait_s = self.now - part.request.arrived_s
-            lane.dispatched += 1
-            lane.waited_s += wait_s
-            lane.waits.append((self.now, wait_s))
-        lane.running[number] = (self.now, batch)
+        lane.waits += [(self.now, self.now - part.request.arrived_s) for part in batch.slices]
+        lane.totals.batch_started(number, batch, self.now)
+        lane.running[number] = batch
         model, own = lane.model, len(lane.running)
         busy_cores = sum(len(other.running) * other.model.bounds.runner_cores for other in self.lanes.values())
         crowding = max(1.0, busy_cores / self.cores) * own / model.speed_of(own)
