@@ -191,7 +191,10 @@ def _predictions(ref: Mapping[Any, Json]) -> Json:
         "One prediction",
         _content({"anyOf": answers}, examples=ANSWERS),
         errors=_errors(inference_api.STATUS_BY_REASON, ref[ErrorBody]),
-        description="A JSON body, or an image file as the body with the model's name in the query.",
+        description="A JSON body, or an image file as the body with the model's name in the query. The same path is a "
+        "WebSocket, which OpenAPI cannot describe: opened with model_name, model_version, stream_id, priority and "
+        "timeout_ms in the query, each message is the `data` of a call, and each reply what the call would have got, "
+        "in the order of the messages.",
     )
     call["parameters"] = [
         _parameter("model_name", "query", "Model for an image body.", required=False),

@@ -8,18 +8,16 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from websockets.exceptions import ConnectionClosedOK, InvalidStatus
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from tests.inference import tiny_models
 from tests.inference.live_server import LiveServer
-from tests.inference.process_group import group
 from tests.inference.raw_stream import BINARY, CLOSE, HANDSHAKE, PING, PONG, RawStream, frame, handshake
 from tests.inference.servers.test_inference_api import IMAGE_TOML, STREAM, WINDOW_TOML, call, png, row
 
@@ -359,33 +357,3 @@ def test_who_hangs_up_frees_every_place(server: LiveServer) -> None:
         wait_for(server, "glassai_requests_pending", 0)
         assert metric(server, 'glassai_http_responses_total{code="499",method="WS"') >= gone + 2
     wait_for(server, "glassai_stream_connections", 0)
-
-
-def test_sigterm_answers_what_was_begun_and_says_going_away(tmp_path: Path) -> None:
-    tiny_models.package(tmp_path, "adder", 1, tiny_models.adder)
-    tiny_models.package(tmp_path, "slow", 1, lambda path: tiny_models.slow(path, 20))
-    with LiveServer(tmp_path, [], LIMITS) as server:
-        with stream(server, "model_name=slow") as connection, RawStream(server.port, "model_name=adder") as idle:
-            for n in range(3):
-                connection.send(number(n))
-            wait_for(server, "glassai_requests_pending", 3)
-            with ThreadPoolExecutor(1) as pool:
-                stopping = pool.submit(server.stop)
-                assert [json.loads(connection.recv(20))["result"]["y"] for n in range(3)] == [[[0.0]], [[1.0]], [[2.0]]]
-                with pytest.raises(ConnectionClosedOK, match="1001"):
-                    connection.recv(20)
-                assert idle.close_code() == 1001
-                assert stopping.result() == 0
-        assert "Traceback" not in server.output
-
-
-def test_a_line_over_many_connections_to_two_processes_is_one_line(tmp_path: Path) -> None:
-    tiny_models.package(tmp_path, "window", 1, tiny_models.window_model, WINDOW_TOML)
-    with group(tmp_path) as server, ExitStack() as opened:
-        streams = [opened.enter_context(stream(server, "model_name=window&stream_id=L1")) for _ in range(8)]
-        rows = [row(n / 100, timestamp=f"2025-12-05T10:00:{n:02}Z") for n in range(40)]
-        replies = [ask(streams[n % 8], json.dumps(data))["result"] for n, data in enumerate(rows)]
-        assert [reply["real_rows"] for reply in replies] == [1, 2, 3, *[4] * 37]
-        alone = [server.post(STREAM, call("window", data, stream_id="L2")).json["result"] for data in rows]
-        told = [reply["defect_probability"] for reply in replies]
-        assert told == [reply["defect_probability"] for reply in alone]
