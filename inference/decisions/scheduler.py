@@ -210,7 +210,7 @@ class Scheduler:
 
     def borrow_idle(self) -> int | None:
         """An idle runner for work of the server's own, if nobody waits; `runner_idle` gives it back."""
-        if self._waiting or not self._idle:
+        if not self._idle:  # so it is whenever somebody waits
             return None
         runner, _ = self._idle.popitem()
         self._running[runner] = None

@@ -60,6 +60,12 @@ def test_only_a_request_above_the_knee_is_cut() -> None:
     assert first(waiting) == "c"
 
 
+def test_a_request_of_a_whole_batch_is_not_cut() -> None:
+    waiting = band(entry("a", 1, 1), entry("full", 2, 4))
+    assert taken(waiting, "same", 4, 4) == ([("a", 1)], 0)
+    assert taken(waiting, "same", 4, 4) == ([("full", 4)], 0)
+
+
 def test_nothing_is_taken_into_a_full_batch() -> None:
     waiting = band(entry("big", 1, 9))
     assert taken(waiting, "same", 0, 4) == ([], 0)

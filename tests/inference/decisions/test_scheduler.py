@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inference.decisions.scheduler import OVERDUE_EVERY, Expire, QueuePolicy, Refuse, Scheduler
+from inference.decisions.scheduler import OVERDUE_EVERY, Expire, QueuePolicy, Refuse, Run, Scheduler
 from inference.errors import DeadlinePassed, QueueFull, TooLarge
 from inference.request import Priority, Request
 from tests.inference.decisions.schedulers import names, ran, scheduler
@@ -235,6 +235,29 @@ def test_the_rest_of_a_cut_request_that_fits_the_next_batch_is_not_cut_again():
     plan.submit(request("a", rows=3, timeout_s=5), 0.0)
     assert names(plan.runner_idle(0, 0.0)) == "a"
     assert ran(plan.runner_idle(0, 0.0)) == [(0, [("big", 4, 6)])]
+
+
+def test_a_cut_request_lives_until_its_last_slice_is_back_whichever_that_is():
+    plan = scheduler(knee=4, runners=2)
+    big = request("big", rows=6)
+    assert [d.runner for d in plan.submit(big, 1.0) if isinstance(d, Run)] == [1, 0]
+    plan.runner_idle(0, 2.0)  # the last rows are back before the first
+    assert plan.live_requests == 1
+    plan.runner_idle(1, 3.0)
+    assert plan.live_requests == 0
+    assert not plan.cancel(big)
+
+
+def test_the_wait_of_a_cut_request_begins_anew_with_each_slice():
+    plan = scheduler(knee=4)
+    plan.submit(request("runs"), 0.0)
+    plan.submit(request("big", rows=9), 1.0)
+    assert plan.waiting_since_s == 1.0
+    plan.runner_idle(0, 2.0)
+    assert plan.waiting_since_s == 2.0
+    plan.runner_idle(0, 3.0)
+    plan.runner_idle(0, 4.0)
+    assert plan.waiting_since_s is None
 
 
 # ---- aging -----------------------------------------------------------------------------------------------------------

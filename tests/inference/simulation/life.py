@@ -81,7 +81,7 @@ class Life:
             else:
                 self.now, _, what, subject = heapq.heappop(self.events)
             if self.log:
-                print(f"{self.now:9.4f} {what.__name__:14}", *subject)
+                print(f"{self.now:9.4f} {what.__name__:14}", *map(_named, subject))
             what(*subject)
             self.check()
         self.check_end()
@@ -111,6 +111,10 @@ class Life:
         )
         full = self.full(made)
         decisions = self.scheduler.submit(made, self.now)
+        if self.log:
+            print(
+                " " * 11, f"{made.id}: {made.rows} rows, {made.priority.name}, due {made.deadline_s:.4f}, {made.group}"
+            )
         if decisions and isinstance(decisions[0], Refuse):
             assert len(decisions) == 1, "a refusal and more"
             self.check_refusal(made, decisions[0].error, full)
@@ -129,6 +133,8 @@ class Life:
 
     def check_refusal(self, made: Request, error: InferenceError, full: bool) -> None:
         self.seen[error.reason] += 1
+        if self.log:
+            print(" " * 11, f"{made.id} is refused: {error}")
         if error.reason in ("queue_full", "too_large"):
             assert full, f"{made.id} was refused though it fits"
         elif error.reason == "deadline_passed":
@@ -248,7 +254,7 @@ class Life:
     def obey(self, decisions: list[Decision]) -> None:
         for decision in decisions:
             if self.log:
-                print(" " * 11, decision)
+                print(" " * 11, _told(decision))
             if isinstance(decision, Run):
                 self.start(decision.runner, decision.batch)
             elif isinstance(decision, Retire):
@@ -303,6 +309,17 @@ class Life:
         for made, what in self.told.items():
             whole = len(self.rows_back[made]) == made.rows
             assert whole or what != "answered", f"{made.id} was answered without all of its rows"
+
+
+def _named(subject: object) -> object:
+    return {Request: lambda made: made.id, Worker: lambda worker: f"runner {worker.number}"}[type(subject)](subject)
+
+
+def _told(decision: Decision) -> str:
+    if isinstance(decision, Run):
+        parts = [(part.request, part.start, part.stop) for part in decision.batch.slices]
+        return f"runner {decision.runner} runs {_in_words(parts)}"
+    return f"{decision.request.id}: {decision.error}" if isinstance(decision, Expire) else str(decision)
 
 
 def _in_words(parts: list[tuple[Request, int, int]]) -> str:
