@@ -286,11 +286,14 @@ class DeadlineUnreachable(Unavailable):
 
     reason = "deadline_unreachable"
 
-    def __init__(self, model: str, left_s: float, needed_s: float, retry_after_s: float) -> None:
+    def __init__(
+        self, model: str, left_s: float, needed_s: float, retry_after_s: float, *, others: bool = False
+    ) -> None:
         self.retry_after_s = retry_after_s
+        why = "requests accepted before would be late" if others else f"it would take about {needed_s * 1000:.0f} ms"
         super().__init__(
-            f"Model {model} cannot answer within the {left_s * 1000:.0f} ms that are left: it would take about "
-            f"{needed_s * 1000:.0f} ms with what is ahead. Retry after {retry_after_s:g} s, or allow more time."
+            f"Model {model} cannot answer within the {left_s * 1000:.0f} ms that are left: {why} "
+            f"with what is ahead. Retry after {retry_after_s:g} s, or allow more time."
         )
 
 

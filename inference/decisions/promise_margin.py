@@ -1,0 +1,54 @@
+"""How much time to keep between a promise and its deadline, learned from how the answers come out. Pure.
+
+The margin is what the server itself adds to a request (measured: reading it, waking the loop, writing the answer) and a
+number of batches. An answer that came too late raises that number by half, one that came in the last half of the margin
+by a fiftieth, and every other one lowers it a little. So it settles where one answer in 4,000 is late, or one in 200
+nearly so, whichever comes first; and one late answer is made good by 4,000 that are not.
+
+Only answers whose callers allowed at least twice the margin count. Who allows no more than the work takes is late by
+his own choice, and may not make the server careful at the others' cost. It also bounds the margin.
+"""
+
+from __future__ import annotations
+
+BATCHES_FIRST = 1.0
+BATCHES_MIN = 0.25
+BATCHES_MAX = 64.0
+RAISE_LATE = 1.5
+RAISE_NEARLY = 1.02
+LOWER = 1.0 - 1e-4
+OVERHEAD_STEP = 0.02
+
+
+class PromiseMargin:
+    """`seconds` between the predicted end of a run and the deadline that is promised."""
+
+    __slots__ = ("batch_s", "batches", "overhead_s", "seconds")
+
+    def __init__(self) -> None:
+        self.overhead_s = 0.0
+        self.batches = BATCHES_FIRST
+        self.batch_s = 0.0
+        self.seconds = 0.0
+
+    def set_batch(self, batch_s: float) -> None:
+        """What one batch takes at most, as a rule."""
+        self.batch_s = batch_s
+        self.seconds = self.overhead_s + self.batches * batch_s
+
+    def answered(self, left_s: float, allowed_s: float, overhead_s: float | None = None) -> None:
+        """An accepted request was answered with `left_s` to its deadline (below 0: too late) of `allowed_s`.
+
+        `overhead_s` is what was neither queue nor run.
+        """
+        if overhead_s is not None and overhead_s >= 0.0:
+            self.overhead_s += OVERHEAD_STEP * (overhead_s - self.overhead_s)
+        seconds = self.seconds
+        if allowed_s < 2.0 * seconds:
+            return
+        if left_s >= 0.5 * seconds:
+            batches = self.batches * LOWER
+        else:
+            batches = self.batches * (RAISE_LATE if left_s < 0.0 else RAISE_NEARLY)
+        self.batches = batches = min(max(batches, BATCHES_MIN), BATCHES_MAX)
+        self.seconds = self.overhead_s + batches * self.batch_s

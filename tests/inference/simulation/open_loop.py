@@ -1,0 +1,193 @@
+"""A server of virtual time that callers ask whether it keeps up or not: the real Scheduler and Admission, noisy runs.
+
+Arrivals are drawn before the server is asked, so a refused caller changes nothing for the others.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import exp
+from random import Random
+
+import numpy as np
+
+from inference.decisions.admission import Admission, AdmissionPolicy
+from inference.decisions.scheduler import Decision, Expire, QueuePolicy, Refuse, Run, Scheduler
+from inference.errors import InferenceError
+from inference.model import ModelKey
+from inference.request import Batch, Priority, Request
+
+KEY = ModelKey("simulated", 1)
+INPUTS = {"x": np.zeros((1, 1), np.float32)}
+SHARES = {Priority.CRITICAL: 0.05, Priority.HIGH: 0.15, Priority.NORMAL: 0.60, Priority.LOW: 0.20}
+NOISE = 0.10  # of the logarithm of a run's time
+STALL_SHARE = 0.002  # of the runs take STALL times as long
+STALL = 3.0
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a batch takes (seconds a row and a batch), the knee, and the runners that the server has for it."""
+
+    a_s: float
+    b_s: float
+    knee: int | None
+    runners: int = 1
+    deadline_min_s: float = 0.0
+
+    def run_s(self, rows: int) -> float:
+        return self.a_s * rows + self.b_s
+
+    @property
+    def capacity(self) -> float:
+        """Rows a second, with the noise and the stalls."""
+        knee = self.knee or 1
+        mean = exp(NOISE * NOISE / 2) * (1 + STALL_SHARE * (STALL - 1))
+        return self.runners * knee / self.run_s(knee) / mean
+
+
+IMAGES = Model(0.0033, 0.0, 1)  # a transformer on one core: batching gains nothing
+IMAGES_TWICE = Model(0.0033, 0.0, 1, runners=2)
+SENSORS = Model(19e-6, 50e-6, 32, deadline_min_s=0.02)  # a small LSTM, where the batch pays
+SENSORS_TWICE = Model(19e-6, 50e-6, 32, runners=2, deadline_min_s=0.02)
+
+
+@dataclass
+class Told:
+    """What came of the callers of one band."""
+
+    asked: int = 0
+    refused: int = 0
+    in_time: int = 0
+    late: int = 0
+    latencies_s: list[float] = field(default_factory=list)
+    retry_after_s: list[float] = field(default_factory=list)
+
+    @property
+    def accepted(self) -> int:
+        return self.in_time + self.late
+
+    def p99_s(self) -> float:
+        return sorted(self.latencies_s)[int(0.99 * len(self.latencies_s))]
+
+
+class OpenLoop:
+    """One server and its callers, from a seed."""
+
+    def __init__(self, seed: int, model: Model, *, warm: bool = True) -> None:
+        self.random = Random(seed)
+        self.model = model
+        self.now = 0.0
+        self.admission = Admission(AdmissionPolicy(str(KEY), 4096, 1 << 30))
+        self.scheduler = Scheduler(QueuePolicy(str(KEY), model.knee), self.admission)
+        self.told = {band: Told() for band in Priority}
+        self.live: dict[Request, None] = {}
+        self.events: list[tuple[float, int, str, object]] = []
+        self.count = itertools.count()
+        for runner in range(model.runners):
+            self.obey(self.scheduler.runner_idle(runner, 0.0))
+        if warm:
+            self.admission.seed({rows: model.run_s(rows) for rows in (1, min(8, model.knee or 1))})
+
+    # ---- arrivals ----------------------------------------------------------------------------------------------------
+
+    def poisson(self, load: float, seconds: float) -> Iterator[float]:
+        when, end = self.now, self.now + seconds
+        while (when := when + self.random.expovariate(load * self.model.capacity)) < end:
+            yield when
+
+    def bursts(self, load: float, seconds: float, every_s: float) -> Iterator[float]:
+        """All that would come in `every_s` comes within a tenth of it."""
+        began = self.now
+        each = load * self.model.capacity * every_s
+        for burst in range(int(seconds / every_s)):
+            start = began + burst * every_s
+            yield from sorted(start + self.random.uniform(0, every_s / 10) for _ in range(round(each)))
+
+    def request(self, when: float, rows: int = 1) -> Request:
+        band = self.random.choices(list(SHARES), list(SHARES.values()))[0]
+        allowed_s = max(self.model.deadline_min_s, self.random.uniform(10, 50) * self.model.run_s(1))
+        return Request("r", KEY, INPUTS, rows, 4 * rows, "same", when + allowed_s, when, band)
+
+    # ---- the server --------------------------------------------------------------------------------------------------
+
+    def at(self, when: float, what: str, subject: object) -> None:
+        heapq.heappush(self.events, (when, next(self.count), what, subject))
+
+    def ask(self, request: Request) -> None:
+        told = self.told[request.priority]
+        told.asked += 1
+        self.live[request] = None
+        self.obey(self.scheduler.submit(request, self.now))
+
+    def run(self, arrivals: Iterator[float]) -> None:
+        """All of these come, and the server goes on until everybody has been told."""
+        for when in arrivals:
+            self.until(when)
+            self.now = when
+            self.ask(self.request(when))
+        self.until(float("inf"))
+        assert not self.live, "somebody was never told"
+
+    def until(self, when: float) -> None:
+        while self.events and self.events[0][0] <= when:
+            self.now, _, what, subject = heapq.heappop(self.events)
+            getattr(self, what)(subject)
+
+    def finish(self, running: tuple[int, Batch, float]) -> None:
+        runner, batch, run_s = running
+        decisions = self.scheduler.runner_idle(runner, self.now, run_s)
+        for part in batch.slices:
+            if part.stop == part.request.rows:
+                self.end(part.request, None)
+        self.obey(decisions)
+
+    def tick(self, _: object) -> None:
+        self.obey(self.scheduler.tick(self.now))
+
+    def end(self, request: Request, error: InferenceError | None, *, refused: bool = False) -> None:
+        if request not in self.live:
+            return
+        del self.live[request]
+        told = self.told[request.priority]
+        if refused and error is not None:
+            told.refused += 1
+            told.retry_after_s.append(error.retry_after_s or 0.0)
+            return
+        self.admission.answered(request, self.now)
+        if error is None and self.now <= request.deadline_s:
+            told.in_time += 1
+            told.latencies_s.append(self.now - request.arrived_s)
+        else:
+            told.late += 1
+
+    def obey(self, decisions: list[Decision]) -> None:
+        for decision in decisions:
+            if isinstance(decision, Run):
+                run_s = self.model.run_s(decision.batch.rows) * self.random.lognormvariate(0.0, NOISE)
+                if self.random.random() < STALL_SHARE:
+                    run_s *= STALL
+                self.at(self.now + run_s, "finish", (decision.runner, decision.batch, run_s))
+                for part in decision.batch.slices:
+                    self.at(part.request.deadline_s, "tick", None)
+            elif isinstance(decision, Refuse):
+                self.end(decision.request, decision.error, refused=True)
+            elif isinstance(decision, Expire):
+                self.end(decision.request, decision.error)
+
+    # ---- what came of it ---------------------------------------------------------------------------------------------
+
+    @property
+    def in_time(self) -> int:
+        return sum(told.in_time for told in self.told.values())
+
+    @property
+    def late(self) -> int:
+        return sum(told.late for told in self.told.values())
+
+    @property
+    def refused(self) -> int:
+        return sum(told.refused for told in self.told.values())
