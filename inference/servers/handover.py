@@ -18,7 +18,6 @@ import msgspec
 from inference.decisions.line_owner import owner_of
 from inference.engine import Engine
 from inference.errors import DeadlinePassed, InferenceError, LineUnavailable, QueueFull, Stopping
-from inference.model_manager import ServedModel
 from inference.monitoring.logs import PredictionLog
 from inference.pipeline.sample import Sample
 from inference.protocols.call_limits import CallLimits
@@ -35,6 +34,7 @@ from inference.protocols.handover_frames import (
     encoded,
 )
 from inference.request import Answer, Prediction, Request, Timings
+from inference.served_model import ServedModel
 from inference.servers.exchange import Pending, Response
 from inference.servers.takeover import TakenOver, TakeOver
 
@@ -281,6 +281,7 @@ class Neighbours:
         self._engine = engine
         self._predictions = predictions
         self._server: asyncio.Server | None = None
+        self._taken_over: set[TakenOver] = set()
         self.links = {n: Link(n, self._path(n), engine.clock) for n in range(processes) if n != own}
 
     def _path(self, process: int) -> Path:
@@ -292,7 +293,7 @@ class Neighbours:
         path.unlink(missing_ok=True)  # left by a process that was killed
 
         def taken_over() -> TakenOver:
-            return TakenOver(self._engine, take_over, count, self._predictions)
+            return TakenOver(self._engine, take_over, count, self._predictions, self._taken_over)
 
         self._server = await asyncio.get_running_loop().create_unix_server(taken_over, str(path))
 
@@ -313,6 +314,8 @@ class Neighbours:
         """Close every connection, and give the socket back."""
         if self._server is not None:
             self._server.close()
+        for connection in list(self._taken_over):
+            connection.close()
         for link in self.links.values():
             link.close()
         self._path(self.own).unlink(missing_ok=True)

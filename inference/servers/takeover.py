@@ -34,15 +34,21 @@ TakeOver = Callable[[HandedRow], Pending]
 
 
 class TakenOver(asyncio.Protocol):
-    """One other process's connection. Rows enter their lines in the order in which they come over it."""
+    """One other process's connection, `among` those that are open. Rows enter their lines in the order of its bytes."""
 
     def __init__(
-        self, engine: Engine, take_over: TakeOver, count: Callable[[], bytes], predictions: PredictionLog
+        self,
+        engine: Engine,
+        take_over: TakeOver,
+        count: Callable[[], bytes],
+        predictions: PredictionLog,
+        among: set[TakenOver],
     ) -> None:
         self._engine = engine
         self._take_over = take_over
         self._count = count
         self._predictions = predictions
+        self._among = among
         self._reader = FrameReader()
         self._live: dict[int, Request] = {}
         self._counting: set[asyncio.Task[None]] = set()
@@ -51,6 +57,7 @@ class TakenOver(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:  # uvloop's is none of asyncio's classes
         """A neighbour begins."""
         self._transport = transport
+        self._among.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Obey every frame that is whole."""
@@ -59,15 +66,20 @@ class TakenOver(asyncio.Protocol):
                 self._obey(frame)
         except FrameError as error:
             log.error("a neighbour's connection is closed: %s", error)  # noqa: TRY400 - its sentence says it all
-            if self._transport is not None:
-                self._transport.close()
+            self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The neighbour is gone, and its callers with it: their places are free."""
         self._transport = None
+        self._among.discard(self)
         for request in self._live.values():
             self._engine.cancel(request)
         self._live.clear()
+
+    def close(self) -> None:
+        """Say what is still to be said, and end the connection."""
+        if self._transport is not None:
+            self._transport.close()
 
     def _obey(self, frame: Frame) -> None:
         if isinstance(frame, HandedRow):
