@@ -84,5 +84,11 @@ def test_a_model_that_cannot_be_loaded_does_not_stop_the_start(tmp_path: Path):
 
 def test_help_lists_the_options():
     text = build_parser().format_help()
-    for option in ("--models", "--host", "--port", "--config", "--required"):
+    for option in ("--models", "--host", "--port", "--config", "--required", "--processes"):
         assert option in text
+    assert "--child" not in text
+
+
+def test_the_banner_says_how_many_processes_serve():
+    assert "Processes: 3" in banner("127.0.0.1", 8000, ["adder"], processes=3)
+    assert "Processes" not in banner("127.0.0.1", 8000, ["adder"])

@@ -269,3 +269,14 @@ def test_configuring_loads_structlog_without_rich_and_leaves_rich_importable():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False", "Console"]
+
+
+def test_a_process_among_several_says_which_it_is():
+    out = io.StringIO()
+    configure(LoggingSettings(format="json"), out, process="1")
+    log.info("serving")
+    logging.getLogger("uvicorn.error").info("shutting down")
+    assert [line["process"] for line in lines(out)] == ["1", "1"]
+    alone = as_json()
+    log.info("serving")
+    assert "process" not in lines(alone)[0]
