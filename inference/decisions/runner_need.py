@@ -4,6 +4,7 @@ Fast up: a delay above the target, or refusals, with busy runners, for `grow_aft
 Slow down: work that fewer runners would do at ease, for `shrink_after_s`. What keeps it from flapping:
 
 - the two marks lie apart, and the load at the lower one is counted on the runners that would be left;
+- a load that so many runners were too slow for is remembered, and is no ease for as many;
 - after a shrink only a burst makes it grow within `shrink_after_s`;
 - a shrink that had to be undone soon doubles the wait before the next one, up to 16 times, until it is forgiven;
 - at most CHANGES_PER_MINUTE changes; shrinks may use half of them, so that growth is never the one to wait.
@@ -20,6 +21,8 @@ from inference.decisions.runner_load import Load, LoadTrace, Window, between
 
 UTILISATION_HIGH = 0.75  # below it more runners would not help: the delay has another cause
 UTILISATION_LOW = 0.6  # of the runners that would be left
+MISSED_SHARE = 0.8  # of a demand that so many runners were too slow for: what they are trusted with
+MISSED_AGE_MAX_S = 900.0  # then the reason may be gone
 REFUSED_SHARE = 0.02  # of the arriving rows, from which refusals count as pressure
 SETTLE_S = 0.25  # after a change: new threads warm up, and batches end that were started before it
 BURST_DELAYS = 4.0  # target delays that make a burst
@@ -55,6 +58,7 @@ class RunnerNeed:
         self._gain = RunnerGain()
         self._changes: deque[float] = deque()
         self._pressed: tuple[float, Load] | None = None  # since when, and the totals then
+        self._missed: dict[int, tuple[float, float]] = {}  # by runners: the demand that was too much, and when
         self._unproven = False  # the last change was a growth that has not been measured yet
         self._eased_s: float | None = None
         self._slept_s: float | None = None
@@ -101,7 +105,11 @@ class RunnerNeed:
         """Whether so many runners would do the present work with room to spare."""
         trace = self.trace
         meets = trace.delay_s <= self._policy.target_delay_s and trace.refused_share < REFUSED_SHARE
-        return meets and trace.usual_demand_runners < UTILISATION_LOW * runners
+        most = UTILISATION_LOW * runners
+        for count, (demand, seen_s) in self._missed.items():
+            if count >= runners and trace.seen_s - seen_s < MISSED_AGE_MAX_S:
+                most = min(most, MISSED_SHARE * demand)
+        return meets and trace.usual_demand_runners < most
 
     # ---- events ------------------------------------------------------------------------------------------------------
 
@@ -163,9 +171,12 @@ class RunnerNeed:
 
     def grow(self, by: int, now: float, *, on_trial: bool) -> None:
         """`by` runners are added. `on_trial`: for its load, so that they have to prove their worth."""
-        if on_trial and now - self._shrunk_s < self._shrink_after_s:
-            self._regrets = min(REGRETS_MAX, self._regrets + 1)
-            self._regretted_s, self._shrunk_s = now, -float("inf")
+        if on_trial:
+            demand = max(self.trace.demand_runners, self.trace.usual_demand_runners)
+            self._missed[self.wanted] = (demand, now)
+            if now - self._shrunk_s < self._shrink_after_s:
+                self._regrets = min(REGRETS_MAX, self._regrets + 1)
+                self._regretted_s, self._shrunk_s = now, -float("inf")
         self._change(self.wanted + by, now)
         self._unproven = on_trial
 

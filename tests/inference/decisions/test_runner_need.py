@@ -134,6 +134,20 @@ def test_work_that_fewer_runners_could_barely_do_is_no_ease():
     assert story.live(20.0, rows_per_s=55.0, wait_s=0.0).ease == 1
 
 
+def test_a_load_that_was_too_much_for_a_runner_is_no_ease_for_as_many():
+    story = Story().live(3.0, rows_per_s=50.0, wait_s=0.0)
+    story.grow()
+    assert story.live(60.0, rows_per_s=50.0, wait_s=0.0).ease == 0
+    assert story.live(25.0, rows_per_s=35.0, wait_s=0.0).ease == 1
+
+
+def test_what_was_too_much_is_forgotten_in_time():
+    story = Story().live(3.0, rows_per_s=50.0, wait_s=0.0)
+    story.grow()
+    assert story.live(890.0, rows_per_s=50.0, wait_s=0.0).ease == 0
+    assert story.live(26.0, rows_per_s=50.0, wait_s=0.0).ease == 1
+
+
 def test_after_a_shrink_only_a_burst_makes_it_grow():
     story = Story(Totals(runners=2)).live(16.0, **QUIET)
     story.shrink()

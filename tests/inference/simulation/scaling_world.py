@@ -84,6 +84,7 @@ class World:
     def __init__(
         self, seed: int, cores: int, models: list[SimulatedModel], policy: ScalingPolicy | None = None
     ) -> None:
+        self.seed = seed
         self.random = Random(seed)
         self.cores = cores
         self.now = 0.0
@@ -185,10 +186,11 @@ class World:
 
     def _check(self) -> None:
         """Bounds and budget, after every evaluation."""
-        minima = 0
+        minima, where = 0, f"seed {self.seed}, second {self.now:g}"
         for key, lane in self.lanes.items():
             bounds, wanted = lane.model.bounds, self.scaling.wanted(key)
-            assert wanted == lane.scheduler.runners, "the shell and the decisions count differently"
-            assert bounds.runners_min <= wanted <= (bounds.runners_max or self.cores), f"{key}: {wanted} runners"
+            assert wanted == lane.scheduler.runners, f"{where}: the shell and the decisions count differently"
+            most = bounds.runners_max or max(bounds.runners_min, self.cores // bounds.runner_cores)
+            assert bounds.runners_min <= wanted <= most, f"{where}: {wanted} runners of {key}"
             minima += bounds.runners_min * bounds.runner_cores
-        assert self.scaling.charged_cores <= max(self.cores, minima), "more cores than there are"
+        assert self.scaling.charged_cores <= max(self.cores, minima), f"{where}: more cores than there are"

@@ -16,7 +16,7 @@ import pytest
 from inference.decisions import runner_gain, runner_need
 from inference.decisions.runner_gain import RunnerGain
 from inference.decisions.runner_load import Load, RunnerBounds, Window
-from inference.decisions.runner_need import CHANGES_PER_MINUTE
+from inference.decisions.runner_need import CHANGES_PER_MINUTE, RunnerNeed
 from inference.decisions.scaling import Grow, Scaling, ScalingPolicy, Shrink
 from tests.inference.simulation.scaling_world import SimulatedModel, World, in_turns
 
@@ -76,8 +76,9 @@ def test_a_wave_is_met_and_changes_stay_few(period_s: float):
     until_s = 4 * period_s
     world = world_of(5, 4, model).run(until_s)
     assert world.wait_s("a", period_s, until_s, 0.9) <= 2 * TARGET_S
-    assert reversals(world, "a") <= 6
-    assert reversals(world, "a", until_s / 2) <= 2
+    long = period_s > 120  # then each half of it is worth a change
+    assert reversals(world, "a") <= (8 if long else 6)
+    assert reversals(world, "a", until_s / 2) <= (4 if long else 2)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +104,8 @@ def test_a_steady_load_is_settled_within_a_minute(share: float, shape: tuple[flo
     model = SimulatedModel("a", lambda _: rate, 1.0, *shape)
     rate = model.rate_max = share * model.capacity
     world = world_of(7, 4, model).run(150)
-    assert len(world.changed("a", 60)) <= 3  # some shapes wait about as long as the target, with one runner or two
-    assert reversals(world, "a") <= 3
+    assert len(world.changed("a", 60)) <= 2
+    assert reversals(world, "a") <= 2
     assert world.wait_s("a", 60, 150, 0.5) <= TARGET_S
 
 
@@ -164,6 +165,10 @@ def no_verdict(self: RunnerGain, window: Window, load: Load, now: float) -> int:
     return load.runners
 
 
+def always_at_ease(self: RunnerNeed, runners: int) -> bool:
+    return True
+
+
 def nothing_back(self: Scaling, now: float) -> list[Shrink]:
     return []
 
@@ -179,9 +184,9 @@ def nothing_back(self: Scaling, now: float) -> list[Shrink]:
             id="regrets nothing",
         ),
         pytest.param(
-            runner_need,
-            "UTILISATION_LOW",
-            1.2,
+            RunnerNeed,
+            "at_ease_with",
+            always_at_ease,
             lambda: test_a_step_is_met_within_seconds_and_undone_within_a_minute(0),
             id="gives up what it needs",
         ),
@@ -206,6 +211,14 @@ def nothing_back(self: Scaling, now: float) -> list[Shrink]:
             0.0,
             lambda: test_a_runner_that_brings_nothing_is_taken_back_and_rarely_tried_again(0),
             id="tries again at once",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            runner_need,
+            "MISSED_SHARE",
+            9.0,
+            lambda: test_a_steady_load_is_settled_within_a_minute(0.3, (0.06, 0.005, 16)),
+            id="forgets what was too much",
             marks=pytest.mark.slow,
         ),
     ],
