@@ -12,13 +12,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from websockets.sync.client import connect
 
 from inference.decisions.line_owner import owner_of
 from inference.errors import AddressUnavailable
@@ -113,6 +114,24 @@ def test_lines_fed_over_many_connections_answer_as_with_one_process(models: Path
     assert {owner_of("window", f"L{line}", 2) for line in range(4)} == {0, 1}
     assert total(after, "glassai_rows_handed_over_total") > total(before, "glassai_rows_handed_over_total")
     assert after['glassai_lines{model="window",version="1"}'] == 4
+
+
+def test_a_line_over_several_web_sockets_is_one_line_too(pair: LiveServer) -> None:
+    lines = ["W0", "W1", "W2", "W3"]
+    assert {owner_of("window", line, 2) for line in lines} == {0, 1}
+    for line in lines:
+        query = f"ws://127.0.0.1:{pair.port}{STREAM}?model_name=window&stream_id={line}"
+        with ExitStack() as opened:
+            sockets = [opened.enter_context(connect(query)) for _ in range(6)]
+            known = []
+            for minute in range(6):
+                sockets[minute].send(json.dumps(row(minute / 10, timestamp=f"2025-12-05T10:0{minute}:00Z")))
+                known.append(json.loads(sockets[minute].recv(10))["result"]["real_rows"])
+            assert known == [1, 2, 3, 4, 4, 4]
+            for second in range(20):  # rows that do not wait for each other's answers keep their order on a socket
+                sockets[0].send(json.dumps(row(second / 20, timestamp=f"2025-12-05T11:00:{second:02}Z")))
+            answers = [json.loads(sockets[0].recv(10))["result"]["defect_probability"] for _ in range(20)]
+            assert answers[4:] == sorted(answers[4:])
 
 
 def test_connections_are_spread_over_the_processes(pair: LiveServer) -> None:
