@@ -112,12 +112,13 @@ def test_a_steady_load_is_settled_within_a_minute(share: float, shape: tuple[flo
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_runner_that_brings_nothing_is_taken_back_and_rarely_tried_again(seed: int):
     model = SimulatedModel("a", lambda t: 110.0 if t >= 20 else 20.0, 110, speed_of=in_turns, rows_max=60)
-    world = world_of(seed, 4, model).run(230)
+    world = world_of(seed, 4, model).run(230 if seed else 90)
     tries = [when for when, change in world.changes if isinstance(change, Grow)]
-    assert len(tries) == 3  # again after 60 s, and after 120 s
-    assert tries[1] - tries[0] >= 60
-    assert tries[2] - tries[1] >= 120
-    assert sum(0.25 for _, wanted in world.steps if wanted["a"] > 1) <= 3 * 3  # seconds of 230
+    pauses = [later - earlier for earlier, later in pairwise(tries)]
+    least = [60, 120] if seed else [60]
+    assert len(pauses) == len(least)
+    assert all(pause >= wait for pause, wait in zip(pauses, least, strict=True))
+    assert sum(0.25 for _, wanted in world.steps if wanted["a"] > 1) <= 3 * len(tries)  # seconds
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -137,8 +138,8 @@ def test_two_models_that_both_want_all_cores_settle():
         SimulatedModel("a", lambda _: 200.0, 200, rows_max=60),
         SimulatedModel("b", lambda _: 130.0, 130, rows_max=60),
     ]
-    world = world_of(1, 4, *models).run(60)
-    assert world.runners("a", 59) + world.runners("b", 59) == 4
+    world = world_of(1, 4, *models).run(40)
+    assert world.runners("a", 39) + world.runners("b", 39) == 4
     assert world.changed("a", 20) == world.changed("b", 20) == []
 
 
@@ -182,6 +183,7 @@ def nothing_back(self: Scaling, now: float) -> list[Shrink]:
             0,
             lambda: test_a_square_wave_at_the_pace_of_the_timers_does_not_make_it_flap(34.0),
             id="regrets nothing",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             RunnerNeed,
