@@ -20,12 +20,12 @@ is no overload: a runner idles and nobody waits; or all that waits, in whatever 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, inf
+from math import ceil, inf, sqrt
 
 from inference.decisions.band_demand import BandDemand
 from inference.decisions.committed_work import CommittedWork
 from inference.decisions.cost_model import CostModel
-from inference.decisions.promise_margin import PromiseMargin
+from inference.decisions.promise_margin import PART_MAX, PromiseMargin
 from inference.errors import DeadlinePassed, DeadlineUnreachable, InferenceError, QueueFull, TooLarge
 from inference.request import Priority, Request
 
@@ -34,6 +34,7 @@ RETRY_AFTER_MIN_S = 0.001
 RETRY_AFTER_MAX_S = 30.0
 DRIFT = 1.05  # a row may come to cost this much more while it waits
 FILL_STEP = 0.1
+ROWS_UNCUT = 1 << 62  # where every request runs alone
 CROWDED_SHARE = 0.85  # of the capacity: if more is asked for, the bands above have their part kept free
 
 
@@ -61,7 +62,8 @@ class Admission:
         self._runners = 1
         self._started_s: dict[int, float] = {}  # of the runners that run
         self._ends_s: dict[int, float] = {}  # predicted
-        self._knee = 1
+        self._rows_full = 1  # of a full batch
+        self._rows_uncut = ROWS_UNCUT
         self._patience_s = inf
         self._fill = 1.0  # rows that a batch has when there are enough: less than the knee if groups differ
         self._row_s = 0.0
@@ -95,6 +97,8 @@ class Admission:
         row_s = self._row_s
         if not row_s:
             return None
+        if deadline_s <= now:
+            return self._unreachable(0.0, self.cost.upper(rows), 0.0)
         ends_s, waiting = self._ends_s, self.waiting_rows
         if not waiting and len(ends_s) < self._runners:
             return self._judge_idle(rows, deadline_s, now)
@@ -106,8 +110,8 @@ class Admission:
         if wait_s * 1000.0 > self.policy.ms_max:
             retry_s = self._retry_s(wait_s - self.policy.ms_max / 1000.0)
             return QueueFull(self.policy.model, "ms", ceil(wait_s * 1000.0), self.policy.ms_max, retry_s)
-        committed = self._committed
-        done_s = start_s + (waiting + rows) * row_s + self._tail_s + self.margin.seconds
+        committed, margin_s = self._committed, self.margin.seconds
+        done_s = start_s + (waiting + rows) * row_s + self._tail_s + min(margin_s, PART_MAX * (deadline_s - now))
         if self._crowded or done_s > deadline_s or done_s > committed.earliest_s:
             return self._judge_in_order(priority, rows, deadline_s, now, start_s)
         if committed.drawn:
@@ -117,11 +121,11 @@ class Admission:
 
     def _judge_idle(self, rows: int, deadline_s: float, now: float) -> InferenceError | None:
         """It runs at once, in as many batches as it takes."""
-        knee = self._knee
-        if rows <= knee:
+        rows_uncut, idle = self._rows_uncut, self._runners - len(self._ends_s)
+        if rows <= rows_uncut:
             needed_s = self.cost.upper(rows)
         else:
-            needed_s = ceil(rows / knee / (self._runners - len(self._ends_s))) * self.cost.upper(knee)
+            needed_s = ceil(rows / rows_uncut / idle) * self.cost.upper(rows_uncut)
         needed_s += self.margin.overhead_s
         if now + needed_s <= deadline_s:
             return None
@@ -130,15 +134,16 @@ class Admission:
     def _judge_in_order(
         self, band: Priority, rows: int, deadline_s: float, now: float, start_s: float
     ) -> InferenceError | None:
-        committed, row_s, tail_s = self._committed, self._row_s, self._tail_s + self.margin.seconds
+        committed, row_s, tail_s, margin_s = self._committed, self._row_s, self._tail_s, self.margin.seconds
         if committed.outdated(now):
-            self._demand.settle(now)
+            keep = self._demand.settle(now, row_s)
             self._crowded = self._demand.asked_rate * row_s > CROWDED_SHARE
-            committed.draw(now, start_s, row_s, tail_s, self._keep_s, self._patience_s)
+            committed.draw(now, start_s, row_s, tail_s, margin_s, keep, self._patience_s)
         shift_s = self._shift_s = committed.shift_s(start_s)
-        ahead = committed.ahead(band, deadline_s, cut=rows > self._knee)
-        done_s = start_s + (ahead + rows) * row_s + tail_s
-        kept_s = self._keep_s(band, deadline_s - now)
+        ahead = committed.ahead(band, deadline_s, cut=rows > self._rows_uncut)
+        done_s = start_s + (ahead + rows) * row_s + tail_s + min(margin_s, PART_MAX * (deadline_s - now))
+        rate, variance = self._demand.keep[band]
+        kept_s = rate * (deadline_s - now) + sqrt(variance * (deadline_s - now))
         own_s, below_s = committed.spare_s(band, deadline_s, shift_s)
         work_s = rows * row_s
         self._spare_s, self._spare_from_above_s = deadline_s - done_s - kept_s, deadline_s - done_s
@@ -150,13 +155,13 @@ class Admission:
             self._demand.turned_away(rows)
         left_s, needed_s = deadline_s - now, done_s + kept_s - now
         others = needed_s <= left_s
-        return self._unreachable(left_s, needed_s, start_s - now + ahead * row_s, others=others)
-
-    def _keep_s(self, band: int, time_s: float) -> float:
-        return self._demand.rows_above(band, time_s) * self._row_s
+        backlog_s = start_s - now + (self.waiting_rows if others else ahead) * row_s
+        return self._unreachable(left_s, needed_s, backlog_s, others=others)
 
     def _unreachable(self, left_s: float, needed_s: float, backlog_s: float, *, others: bool = False) -> InferenceError:
-        return DeadlineUnreachable(self.policy.model, left_s, needed_s, self._retry_s(backlog_s), others=others)
+        return DeadlineUnreachable(
+            self.policy.model, max(0.0, left_s), needed_s, self._retry_s(backlog_s), others=others
+        )
 
     def _retry_s(self, backlog_s: float) -> float:
         """Until the backlog is worked off, in whole milliseconds."""
@@ -173,7 +178,7 @@ class Admission:
         self.waiting_bytes += request.byte_count
         self._demand.taken(band, rows)
         committed = self._committed
-        committed.add(request, self._knee)
+        committed.add(request, self._rows_uncut)
         if committed.drawn:
             committed.charge(band, rows, self._shift_s, self._spare_s, self._spare_from_above_s)
 
@@ -193,7 +198,7 @@ class Admission:
         """A runner began a batch; its rows have left the queue."""
         self._started_s[runner] = now
         self._ends_s[runner] = now + self.cost.predict(rows)
-        if self.waiting_rows + rows >= self._knee:
+        if self.waiting_rows + rows >= self._rows_full:
             self._fill += FILL_STEP * (rows - self._fill)
         if self.waiting_rows:
             self._committed.started(rows)
@@ -220,8 +225,8 @@ class Admission:
 
     def batches_changed(self, rows_max: int | None, patience_s: float) -> None:
         """The knee of the queue (None: every request runs alone), and when a request may overtake others."""
-        self._knee = rows_max or 1
-        self._fill = float(self._knee)
+        self._rows_full, self._rows_uncut = rows_max or 1, rows_max or ROWS_UNCUT
+        self._fill = float(self._rows_full)
         self._patience_s = patience_s
         self._price()
 

@@ -12,10 +12,11 @@ seconds, and no more capacity is left unused for it than that takes.
 
 from __future__ import annotations
 
-from math import exp, sqrt
+from math import exp
 
 from inference.request import Priority
 
+Keep = list[tuple[float, float]]  # by band: seconds of work that the bands above bring in a second, and its variance
 BANDS = max(Priority) + 1  # a list over the bands is indexed by the priority; 0 is never used
 MEMORY_S = 1.0  # arrivals of longer ago hardly count
 FOLD_EVERY_S = 0.05
@@ -32,8 +33,6 @@ class BandDemand:
     __slots__ = (
         "_began_s",
         "_folded_s",
-        "_kept_rates",
-        "_kept_variances",
         "_rates",
         "_rows",
         "_spreads",
@@ -41,6 +40,7 @@ class BandDemand:
         "_turned_away",
         "_variances",
         "asked_rate",
+        "keep",
         "strengths",
     )
 
@@ -53,8 +53,7 @@ class BandDemand:
         self._rates = [0.0] * BANDS  # rows a second
         self._variances = [0.0] * BANDS  # of the rows that come in a second
         self._spreads = [0.0, *(SPREADS.get(band, SPREADS_OTHERS) for band in Priority)]
-        self._kept_rates = [0.0] * BANDS  # for all bands above
-        self._kept_variances = [0.0] * BANDS
+        self.keep: Keep = [(0.0, 0.0)] * BANDS
         self._began_s = self._folded_s = -1.0
 
     def taken(self, band: int, rows: int) -> None:
@@ -72,18 +71,19 @@ class BandDemand:
         """A request of `rows` was refused that its own band has no capacity for."""
         self._turned_away += rows
 
-    def settle(self, now: float) -> None:
-        """Work what has happened into what is kept free."""
+    def settle(self, now: float, row_s: float) -> Keep:
+        """Work what has happened into what is kept free, a row being `row_s` of work."""
         if self._folded_s < 0.0:
             self._began_s = self._folded_s = now
         if now - self._folded_s >= FOLD_EVERY_S:
             self._fold(now, now - self._folded_s)
-        rate = variance = 0.0
+        rate_s = variance = 0.0
         for band in range(1, BANDS):
-            self._kept_rates[band], self._kept_variances[band] = rate, variance
-            strength = self.strengths[band]
-            rate += strength * self._rates[band]
-            variance += (strength * self._spreads[band]) ** 2 * self._variances[band]
+            self.keep[band] = rate_s, variance
+            strength_s = self.strengths[band] * row_s
+            rate_s += strength_s * self._rates[band]
+            variance += (strength_s * self._spreads[band]) ** 2 * self._variances[band]
+        return self.keep
 
     def _fold(self, now: float, passed_s: float) -> None:
         fade = exp(-passed_s / STRENGTH_MEMORY_S)
@@ -97,9 +97,3 @@ class BandDemand:
             self.strengths[band] *= fade
         self._turned_away = 0
         self._folded_s = now
-
-    def rows_above(self, band: int, time_s: float) -> float:
-        """Rows to keep free for the bands above `band` in the next `time_s`."""
-        if time_s <= 0.0:
-            return 0.0
-        return self._kept_rates[band] * time_s + sqrt(self._kept_variances[band] * time_s)

@@ -6,25 +6,23 @@ predicted the table stays true while rows are served, so it is drawn anew only n
 request is charged to all that may come behind it, and itself may be put off by what was found when it was judged. That
 errs on the side of refusing, for as long as one drawing is old.
 
-Bounds: a cell for each waiting request at most. Drawing takes some 0.5 us a cell, and is done no more often than every
-CELL_AGE_S a cell: 2 or 3 % of one core.
+Bounds: a cell for each waiting request at most. Drawing takes about 1 us a cell, and is done no more often than every
+CELL_AGE_S a cell: 1 % of a core.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable
-from math import inf
+from math import inf, sqrt
 
-from inference.decisions.band_demand import BANDS
+from inference.decisions.band_demand import BANDS, Keep
+from inference.decisions.promise_margin import PART_MAX
 from inference.request import Request
 
 CELLS_EACH_S = 1024  # cells of about a millisecond
-CELL_AGE_S = 20e-6
+CELL_AGE_S = 100e-6
 OVERDUE_SHARE = 1 / 3  # batches that go to overdue requests, for each one that runs in order: one of four in all
-
-Keep = Callable[[int, float], float]  # seconds of work to keep free for the bands above a band, in so many seconds
 
 
 class CommittedWork:
@@ -43,8 +41,8 @@ class CommittedWork:
         self._ahead: list[list[int]] = [[0] for _ in range(BANDS)]  # rows before the cell; one more: behind all
         self._spare_s: list[list[float]] = [[inf] for _ in range(BANDS)]  # of it and those behind it in the band
         self._spare_below_s = [inf] * BANDS  # of all in the bands below
-        self._drawn_s = 0.0
-        self._start_s = 0.0
+        self._drawn_s = self._drawn_for_s = 0.0
+        self._start_s = self._tail_s = self._margin_s = 0.0
         self._row_s = 0.0
         # What has happened since.
         self._started = 0
@@ -52,8 +50,8 @@ class CommittedWork:
         self._fresh_s = [inf] * BANDS
         self._fresh_below_s = [inf] * BANDS
 
-    def add(self, request: Request, knee: int) -> None:
-        """All rows of `request` wait now."""
+    def add(self, request: Request, rows_uncut: int) -> None:
+        """All rows of `request` wait now. It is cut if they are more than `rows_uncut`."""
         band, rows, due_s = request.priority, request.rows, request.deadline_s
         self.rows += rows
         self.band_rows[band] += rows
@@ -69,7 +67,7 @@ class CommittedWork:
             if due_s < cell[1]:
                 cell[1] = due_s
         self._waiting[request] = None
-        if rows > knee:
+        if rows > rows_uncut:
             self._cut[band][request] = due_s
 
     def remove(self, request: Request, rows: int, *, last: bool) -> None:
@@ -97,11 +95,19 @@ class CommittedWork:
 
     def outdated(self, now: float) -> bool:
         """Whether it is time to draw the table anew."""
-        return not self.drawn or now - self._drawn_s > CELL_AGE_S * len(self._waiting)
+        return not self.drawn or now - self._drawn_s > self._drawn_for_s
 
-    def draw(self, now: float, start_s: float, row_s: float, tail_s: float, keep_s: Keep, patience_s: float) -> None:
-        """Work out when everything will be done if the runners get to it at `start_s`; `tail_s` is added to each."""
+    def draw(
+        self, now: float, start_s: float, row_s: float, tail_s: float, margin_s: float, keep: Keep, patience_s: float
+    ) -> None:
+        """Work out when everything will be done if the runners get to it at `start_s`.
+
+        `tail_s` is added to each, and the margin, as far as it is PART_MAX of the time that is left. `keep` is what to
+        keep free for the bands above each band.
+        """
         self._drawn_s, self._start_s, self._row_s, self.drawn = now, start_s, row_s, True
+        self._tail_s, self._margin_s = tail_s, margin_s
+        self._drawn_for_s = CELL_AGE_S * sum(map(len, self._cells))
         self._started = 0
         self._added = [0] * BANDS
         self._fresh_s = [inf] * BANDS
@@ -111,30 +117,35 @@ class CommittedWork:
         overdue = bool(self._waiting) and now - next(iter(self._waiting)).arrived_s >= patience_s
         ahead = 0
         for band in range(1, BANDS):
-            ahead = self._draw_band(band, ahead, now, tail_s, keep_s, overdue=overdue)
+            ahead = self._draw_band(band, ahead, now, keep, overdue=overdue)
 
-    def _draw_band(self, band: int, ahead: int, now: float, tail_s: float, keep_s: Keep, *, overdue: bool) -> int:
-        cells, start_s, row_s, below_s = self._cells[band], self._start_s, self._row_s, self._spare_below_s
+    def _draw_band(self, band: int, ahead: int, now: float, keep: Keep, *, overdue: bool) -> int:
+        start_s, row_s, below_s = self._start_s, self._row_s, self._spare_below_s
+        tail_s, margin_s = self._tail_s, self._margin_s
         due: list[float] = []
         spares: list[float] = []
         aheads = [ahead]
-        for _, (rows, due_s) in sorted(cells.items()):
-            lost = start_s + ahead * row_s > due_s  # it will not even begin in time: nothing is kept back for it
+        bands_above = range(1, band)
+        for _, (rows, due_s) in sorted(self._cells[band].items()):
+            begins_s = start_s + ahead * row_s
             ahead += int(rows)
             due.append(due_s)
             aheads.append(ahead)
-            if lost:
+            if due_s <= max(begins_s, now):  # lost: it will not even begin in time, so nothing is kept back for it
                 spares.append(inf)
                 continue
             late = min(self.rows - ahead, OVERDUE_SHARE * ahead) if overdue else 0.0
-            spare_s = due_s - start_s - (ahead + late) * row_s - tail_s
-            spares.append(spare_s - keep_s(band, due_s - now))
-            for above in range(1, band):
-                below_s[above] = min(below_s[above], spare_s - keep_s(above, due_s - now))
+            time_s = due_s - now
+            spare_s = due_s - start_s - (ahead + late) * row_s - tail_s - min(margin_s, PART_MAX * time_s)
+            rate, variance = keep[band]
+            spares.append(spare_s - rate * time_s - sqrt(variance * time_s))
+            for above in bands_above:
+                rate, variance = keep[above]
+                below_s[above] = min(below_s[above], spare_s - rate * time_s - sqrt(variance * time_s))
         if due:
             self.earliest_s = min(self.earliest_s, due[0])
-        spares.append(self._spare_of_cut(band, ahead, tail_s))
-        for above in range(1, band):
+        spares.append(self._spare_of_cut(band, ahead))
+        for above in bands_above:
             below_s[above] = min(below_s[above], spares[-1])
         for index in range(len(spares) - 2, -1, -1):
             if spares[index + 1] < spares[index]:
@@ -142,10 +153,11 @@ class CommittedWork:
         self._due_s[band], self._ahead[band], self._spare_s[band] = due, aheads, spares
         return ahead
 
-    def _spare_of_cut(self, band: int, ahead: int, tail_s: float) -> float:
+    def _spare_of_cut(self, band: int, ahead: int) -> float:
         """The rest of a cut request runs behind the others of its band, so it is done when all of them are."""
         cut = self._cut[band]
-        return min(cut.values()) - self._start_s - ahead * self._row_s - tail_s if cut else inf
+        done_s = self._start_s + ahead * self._row_s + self._tail_s + self._margin_s
+        return min(cut.values()) - done_s if cut else inf
 
     def shift_s(self, start_s: float) -> float:
         """By how much all is later than the table says, now that the runners get to the next row at `start_s`."""

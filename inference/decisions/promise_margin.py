@@ -1,22 +1,24 @@
 """How much time to keep between a promise and its deadline, learned from how the answers come out. Pure.
 
 The margin is what the server itself adds to a request (measured: reading it, waking the loop, writing the answer) and a
-number of batches. An answer that came too late raises that number by half, one that came in the last half of the margin
-by a fiftieth, and every other one lowers it a little. So it settles where one answer in 4,000 is late, or one in 200
-nearly so, whichever comes first; and one late answer is made good by 4,000 that are not.
+number of batches. An answer that came too late raises that number by a tenth, one that came in the last half of the
+margin by a hundredth, and every other one lowers it a little. So it settles where one answer in 5,000 is late, or one
+in 500 nearly so, whichever comes first. A run that stalls makes many late at once, and raises it accordingly.
 
-Only answers whose callers allowed at least twice the margin count. Who allows no more than the work takes is late by
-his own choice, and may not make the server careful at the others' cost. It also bounds the margin.
+The margin of a request is at most PART_MAX of the time that is left to it: less work lies before it, and so less can go
+wrong. Only answers whose callers allowed enough for the whole margin teach something; who allows no more than the work
+takes is late by his own choice, and may not make the server careful at the others' cost. That also bounds the margin.
 """
 
 from __future__ import annotations
 
-BATCHES_FIRST = 1.0
-BATCHES_MIN = 0.25
+BATCHES_FIRST = 3.0
+BATCHES_MIN = 0.5
 BATCHES_MAX = 64.0
-RAISE_LATE = 1.5
-RAISE_NEARLY = 1.02
-LOWER = 1.0 - 1e-4
+RAISE_LATE = 1.1
+RAISE_NEARLY = 1.01
+LOWER = 1.0 - 2e-5
+PART_MAX = 0.25
 OVERHEAD_STEP = 0.02
 
 
@@ -44,7 +46,7 @@ class PromiseMargin:
         if overhead_s is not None and overhead_s >= 0.0:
             self.overhead_s += OVERHEAD_STEP * (overhead_s - self.overhead_s)
         seconds = self.seconds
-        if allowed_s < 2.0 * seconds:
+        if PART_MAX * allowed_s < seconds:
             return
         if left_s >= 0.5 * seconds:
             batches = self.batches * LOWER
