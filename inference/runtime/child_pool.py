@@ -84,6 +84,8 @@ class ChildPool:
     def unready(self) -> str:
         """Why nothing can run now, or "" if a process is there."""
         with self._change:
+            if self._closed:
+                return "it is closed"
             return "" if self._children else self._why_down
 
     @property
@@ -170,32 +172,42 @@ class ChildPool:
     # ---- the keeper --------------------------------------------------------------------------------------------------
 
     def _keep(self) -> None:
-        while True:
-            with self._change:
-                self._trim()
-                lost, surplus = [*self._lost], [*self._surplus]
-                self._lost.clear()
-                self._surplus.clear()
-                closed = self._closed
-                missing = len(self._children) < max(1, self._seats)
-                wait_s = max(0.0, self._restart_s - time.monotonic()) if missing else None
-            for child in lost:
-                self._report(child)
-            for child in surplus:
-                child.close()
-            if closed:
-                break
-            if wait_s == 0.0:
-                self._start_one()
-            else:
-                self._wait(wait_s)
+        try:
+            while self._tend():
+                pass
+        except Exception:  # a fault of ours: the processes end with this thread, so nobody may wait for them
+            log.exception("model %s: nobody keeps its processes any more", self.model)
         with self._change:  # from here on nobody wakes the keeper, and who holds a process closes it
+            self._closed = True
             os.close(self._wake_write)
             self._wake_write = -1
+            self._trim()
             rest = [*self._lost, *self._surplus]
+            self._change.notify_all()
         os.close(self._wake_read)
         for child in rest:
             child.close()
+
+    def _tend(self) -> bool:
+        """Close what is to be closed, start what is missing, or wait. False at the end."""
+        with self._change:
+            self._trim()
+            lost, surplus = [*self._lost], [*self._surplus]
+            closed = self._closed
+            missing = len(self._children) < max(1, self._seats)
+            wait_s = max(0.0, self._restart_s - time.monotonic()) if missing else None
+        for child in lost:
+            self._report(child)
+        for child in surplus:
+            child.close()
+            self._surplus.remove(child)
+        if closed:
+            return False
+        if wait_s == 0.0:
+            self._start_one()
+        else:
+            self._wait(wait_s)
+        return True
 
     def _start_one(self) -> None:
         """Start a process, load the model and offer it; or note why not, and when to try again."""
@@ -253,10 +265,12 @@ class ChildPool:
                     self._hung_up.add(child)
 
     def _report(self, child: Child) -> None:
+        """Close a dead process and say how it ended."""
         ending = child.ending()
         child.close()
         log.error("model %s: its process %d %s", self.model, child.pid, ending)
         with self._change:
+            self._lost.remove(child)
             self._why_down = f"its process {ending}"
 
     # ---- under the lock ----------------------------------------------------------------------------------------------

@@ -133,6 +133,7 @@ def serve_once(log: Path) -> tuple[set[str], float]:
 def test_the_serving_door_loads_only_what_it_needs(tmp_path: Path) -> None:
     names, mb = serve_once(tmp_path / "imports.txt")
     assert {"uvicorn", "numpy", "inference.engine"} <= names
+    assert {name for name in names if name.startswith("inference.runtime.child_")} == set()  # no model asks for it
     assert {name.split(".")[0] for name in names} & SERVING.never == set()
     assert len(names) <= SERVING.modules_max
     assert mb <= SERVING.mb_max

@@ -48,7 +48,8 @@ class ThreadProcess:
         """End by this signal."""
         if self.status is None:
             self.status = -number
-            self._theirs.shutdown(socket.SHUT_RDWR)
+            self._theirs.shutdown(socket.SHUT_RDWR)  # wakes who waits for it, which closing alone does not
+            self._theirs.close()
             self._ended.set()
 
     def kill(self) -> None:
@@ -77,9 +78,5 @@ class Twins:
         self.processes.append(process)
         provider = FunctionSessionProvider({"tiny": FunctionSession(self.signature, self._function)})
 
-        def work() -> None:
-            serve(Wire(theirs), provider)
-            theirs.close()
-
-        threading.Thread(target=work, daemon=True).start()
+        threading.Thread(target=serve, args=(Wire(theirs), provider), daemon=True).start()
         return Child(cast(Any, process), Wire(ours))

@@ -239,6 +239,26 @@ def test_a_model_that_has_changed_under_the_pool_is_not_served(pool: ChildPool, 
     assert "it has another signature than at the start" in pool.unready
 
 
+def test_a_fault_of_the_keeper_lets_nobody_wait_for_ever(
+    pool: ChildPool, starts: Starts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(_: Child) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(pool, "_report", fault)
+    busy = Hold()
+    pool.take(busy)
+    pool.seat(2)
+    starts.turns.release()
+    until(pool, lambda: len(pool._children) == 2)
+    die(starts)
+    until(pool, lambda: pool._closed)
+    with pytest.raises(RuntimeError, match="the session is closed"):
+        pool.take(Hold())
+    assert pool.unready == "it is closed"
+    pool.give_back(busy)
+
+
 # ---- the end ---------------------------------------------------------------------------------------------------------
 
 

@@ -147,10 +147,9 @@ def test_what_breaks_off_a_run_in_this_process_gives_its_child_up(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr("inference.runtime.child_wire.Wire.receive", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            session.run(x(1))
+    monkeypatch.setattr(session._pool._idle[0]._wire, "receive", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        session.run(x(1))
     assert session.run(x(2))["y"].tolist() == [[2]]
     assert len(scripted.twins.processes) == 2
 

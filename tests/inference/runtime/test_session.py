@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
 
 from inference.errors import ModelPackageInvalid
-from inference.runtime.session import OnnxSession, OnnxSessionProvider
+from inference.runtime.session import OnnxSession, OnnxSessionProvider, RunStopped
 from inference.settings import RuntimeSettings
 from inference.tensor import DTYPES, TensorSpec
 from tests.inference import tiny_models
@@ -132,6 +133,67 @@ def test_a_closed_session_runs_no_more(tmp_path: Path) -> None:
     session.close()
     with pytest.raises(RuntimeError, match="closed"):
         session.run({"x": np.ones((1, 1), np.float32)})
+
+
+# ---- seats -----------------------------------------------------------------------------------------------------------
+
+
+def x(value: float) -> dict[str, np.ndarray]:
+    return {"x": np.array([[value]], np.float32)}
+
+
+def test_a_seat_that_is_stopped_runs_nothing_until_it_is_reset(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    session = load(tiny_models.looping(tmp_path / "model.onnx"))
+    seat, other = session.seat(), session.seat()
+    assert seat.run(x(3))["y"].tolist() == [[3]]
+    seat.stop()
+    with pytest.raises(RunStopped):
+        seat.run(x(3))
+    assert other.run(x(4))["y"].tolist() == [[4]]
+    assert session.run(x(5))["y"].tolist() == [[5]]
+    seat.reset()
+    assert seat.run(x(3))["y"].tolist() == [[3]]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_run_is_stopped_in_the_middle_and_no_other_is(tmp_path: Path) -> None:
+    session = load(tiny_models.looping(tmp_path / "model.onnx"))
+    seats = [session.seat(), session.seat()]
+    ended: SimpleQueue[int] = SimpleQueue()
+
+    def work(number: int) -> None:
+        with pytest.raises(RunStopped):
+            seats[number].run(x(1e15))
+        ended.put(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for number in (1, 0):
+        assert ended.empty()
+        seats[number].stop()
+        assert ended.get(timeout=30) == number
+
+
+def test_what_the_runtime_raises_comes_through_a_seat_as_well(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    seat = load(tiny_models.fails_on(tmp_path / "model.onnx", 13)).seat()
+    with pytest.raises(Exception, match="indices element out of data bounds"):
+        seat.run(x(13))
+    assert seat.run(x(12))["y"].tolist() == [[12]]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_seat_holds_no_model_of_a_closed_session(tmp_path: Path) -> None:
+    session = load(tiny_models.adder(tmp_path / "model.onnx"))
+    seat = session.seat()
+    session.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        seat.run(x(1))
+    seat.close()
 
 
 # ---- refusals --------------------------------------------------------------------------------------------------------
