@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import signal
+import socket
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,9 @@ import pytest
 
 from tests.inference import tiny_models
 from tests.inference.live_server import LiveServer
+from tests.inference.raw_http import connect, read_answer, wire
 
+WAYS = pytest.mark.parametrize("fast_route", ["true", "false"], ids=["fast", "ordinary"])
 BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [1.0]}]}).encode()
 
 
@@ -58,8 +61,9 @@ def ask_until_stopped(connection: http.client.HTTPConnection) -> Counter[str]:
             return seen
 
 
-def test_sigterm_under_load_loses_nothing_and_leaves_nothing(models: Path):
-    with LiveServer(models, ["--required", "adder"]) as server:
+@WAYS
+def test_sigterm_under_load_loses_nothing_and_leaves_nothing(models: Path, fast_route: str):
+    with LiveServer(models, ["--required", "adder"], {"GLASSAI_SERVER_FAST_ROUTE": fast_route}) as server:
 
         def ask(_: int) -> Counter[str]:
             with closing(server.connect()) as connection:
@@ -79,8 +83,10 @@ def test_sigterm_under_load_loses_nothing_and_leaves_nothing(models: Path):
         assert "Traceback" not in server.output
 
 
-def test_a_request_in_flight_at_sigterm_is_answered(models: Path):
-    with LiveServer(models, ["--required", "slow"]) as server, ThreadPoolExecutor(4) as pool:
+@WAYS
+def test_a_request_in_flight_at_sigterm_is_answered(models: Path, fast_route: str):
+    env = {"GLASSAI_SERVER_FAST_ROUTE": fast_route}
+    with LiveServer(models, ["--required", "slow"], env) as server, ThreadPoolExecutor(4) as pool:
         asking = [pool.submit(server.post, "/v2/models/slow/infer", BODY) for _ in range(3)]
         wait_pending(server, 3)
         assert server.stop() == 0
@@ -124,3 +130,55 @@ def test_who_hangs_up_frees_the_place_and_never_runs(models: Path):
         metrics = server.get("/metrics").body.decode()
         assert 'reason="caller_gone"' in metrics
         assert "Traceback" not in server.output
+
+
+@WAYS
+def test_a_pipeline_in_flight_at_sigterm_is_answered_in_order(models: Path, fast_route: str):
+    env = {"GLASSAI_SERVER_FAST_ROUTE": fast_route}
+    with LiveServer(models, ["--required", "slow"], env) as server, connect(server.port) as raw:
+        raw.sendall(wire("/v2/models/slow/infer", BODY) * 3)
+        wait_pending(server, 1)  # one of a connection at a time
+        assert server.stop() == 0
+        with raw.makefile("rb") as reader:
+            statuses = [reply.status for reply in iter(lambda: read_answer(reader), None)]
+        assert statuses == [200, 503, 503], "the first was accepted, the others came to a server that stops"
+
+
+@WAYS
+def test_who_half_closes_is_taken_for_gone(models: Path, fast_route: str):
+    """A hang-up looks the same from here: the request leaves the queue, and the socket is closed."""
+    env = {"GLASSAI_HEALTH_CANARY_INTERVAL_S": "10", "GLASSAI_SERVER_FAST_ROUTE": fast_route}
+    with LiveServer(models, ["--required", "slow"], env) as server:
+        halves = []
+        for _ in range(5):
+            raw = connect(server.port)
+            raw.sendall(wire("/v2/models/slow/infer", BODY))
+            halves.append(raw)
+        wait_pending(server, 5)
+        for raw in halves:
+            raw.shutdown(socket.SHUT_WR)
+        wait_pending(server, 0)
+        for raw in halves:
+            assert raw.recv(1) == b""
+            raw.close()
+        states = [found.status for found in psutil.Process(server.process.pid).net_connections("tcp4")]
+        assert "CLOSE_WAIT" not in states
+        assert "Traceback" not in server.output
+
+
+@pytest.mark.parametrize("kills", [5, pytest.param(25, marks=pytest.mark.slow)])
+def test_after_a_kill_the_next_start_serves_on_the_same_port(models: Path, kills: int):
+    server = LiveServer(models, ["--required", "adder"])
+    server.start()
+    server.options += ["--port", str(server.port)]
+    for number in range(kills):
+        with connect(server.port) as raw:
+            raw.sendall(wire("/v2/models/adder/infer", BODY) * 50)
+            server.process.kill()
+            server.process.wait(30)
+            server._reader.join(30)
+            server.process.stdout.close()
+        server.lines.clear()
+        server.start()
+        assert server.post("/v2/models/adder/infer", BODY).status == 200, f"after kill {number}"
+    assert server.stop() == 0
