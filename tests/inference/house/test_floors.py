@@ -118,6 +118,7 @@ def test_only_doors_read_settings() -> None:
         ("structlog", {"inference.monitoring.logs"}),
         ("starlette", {"inference.servers"}),
         ("uvicorn", {"inference.servers", "inference.streaming_predictor"}),
+        ("websockets", {"inference.servers.stream_socket"}),
         ("typer", {"inference.cli"}),
         ("rich", {"inference.cli"}),
         ("prometheus_client", {"inference.monitoring"}),

@@ -3,151 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
-import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from random import Random
+from typing import Any
 
 import pytest
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
+from websockets.server import ServerProtocol
 
-from inference.model import Signature
-from inference.runtime.function_session import FunctionSession, FunctionSessionProvider
 from inference.servers import stream_socket
-from inference.servers.http import App
-from inference.servers.stream_socket import PARSE_BYTES, TURN_STEPS, UNREAD_BYTES_MAX, StreamSocket, check_origin
-from inference.settings import QueueSettings
-from inference.tensor import Tensors, TensorSpec
-from tests.inference import tiny_models
-from tests.inference.raw_stream import BINARY, CLOSE, PING, PONG, frame, handshake
-from tests.inference.servers.test_inference_api_load import served
-
-WINDOW = 4
-GOOD = frame(json.dumps({"x": [[1.0]]}))
-
-
-@dataclass
-class Transport:
-    """What a socket would have been told, in order."""
-
-    written: bytearray = field(default_factory=bytearray)
-    told: list[str] = field(default_factory=list)
-    buffered: int = 0
-    can_half_close: bool = True
-    closing: bool = False
-
-    def write(self, data: bytes) -> None:
-        self.written += data
-
-    def pause_reading(self) -> None:
-        self.told.append("pause")
-
-    def resume_reading(self) -> None:
-        self.told.append("resume")
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def get_write_buffer_size(self) -> int:
-        return self.buffered
-
-    def can_write_eof(self) -> bool:
-        return self.can_half_close
-
-    def write_eof(self) -> None:
-        self.told.append("eof")
-
-    def close(self) -> None:
-        self.told.append("close")
-
-    def abort(self) -> None:
-        self.told.append("abort")
-
-    def frames(self) -> list[tuple[int, bytes]]:
-        """What was written since the last look."""
-        found = []
-        while self.written:
-            length, start = self.written[1], 2
-            if length == 126:
-                length, start = int.from_bytes(self.written[2:4], "big"), 4
-            found.append((self.written[0] & 15, bytes(self.written[start : start + length])))
-            del self.written[: start + length]
-        return found
-
-
-@dataclass
-class Connection:
-    """A socket with its transport, the list of connections that it enters, and the gate before its model."""
-
-    socket: StreamSocket
-    transport: Transport
-    state: ServerState
-    app: App
-    gate: threading.Event
-
-    @property
-    def waiting(self) -> int:
-        """Messages that the engine has and has not answered; its own canary aside."""
-        return sum(request.id.startswith("pred_") for request in self.app.engine._waiters)
-
-    def receive(self, *frames: bytes) -> None:
-        self.socket.data_received(b"".join(frames))
-
-    async def replies(self, count: int) -> list[Any]:
-        """The next replies; other frames may not come."""
-        found: list[Any] = []
-        while len(found) < count:
-            await asyncio.sleep(0)
-            found += [json.loads(payload) for _, payload in self.transport.frames()]
-        return found
-
-
-async def turns(count: int = 50) -> None:
-    """Let everything happen that is due."""
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-@asynccontextmanager
-async def connected(folder: Path, silence_max_s: float = 1e3) -> AsyncIterator[Connection]:
-    """An open connection to a model whose runs wait at a gate, which is open at first."""
-    gate = threading.Event()
-    gate.set()
-
-    def add(inputs: Tensors) -> Tensors:
-        gate.wait(10)
-        return {"y": inputs["x"] + 1}
-
-    # Without a batch axis no batch size is measured, so that nothing but the requests comes to the session.
-    signature = Signature((TensorSpec("x", "FP32", (1, 1)),), (TensorSpec("y", "FP32", (1, 1)),))
-    tiny_models.package(folder, "adder", 1, tiny_models.adder)
-    provider = FunctionSessionProvider({"adder": FunctionSession(signature, add)})
-    async with served(folder, provider, QueueSettings()) as app:
-        route: Any = app.stream_rows
-        app.stream_rows = type(route)(
-            route.open, route.begin, route.count_connections, WINDOW, 200_000, 1e6, silence_max_s
-        )
-        state = ServerState()
-        config = cast("Any", SimpleNamespace(loaded_app=app))
-        transport = Transport()
-        connection = Connection(StreamSocket(config, state, {}), transport, state, app, gate)
-        connection.socket.connection_made(cast("asyncio.Transport", transport))
-        connection.receive(handshake("/api/inference/stream?model_name=adder"))
-        assert transport.written.startswith(b"HTTP/1.1 101 ")
-        transport.written.clear()
-        assert connection.socket in state.connections
-        try:
-            yield connection
-        finally:
-            gate.set()
-            transport.closing = True
-            connection.socket.connection_lost(None)
-            assert not state.connections
-            assert connection.waiting == 0
+from inference.servers.stream_socket import PARSE_BYTES, TURN_STEPS, UNREAD_BYTES_MAX, check_origin
+from tests.inference.raw_stream import BINARY, CLOSE, PING, PONG, frame
+from tests.inference.stream_transport import GOOD, WINDOW, connected, turns, until
 
 
 async def test_the_window_bounds_what_is_begun_and_what_is_parsed(tmp_path: Path) -> None:
@@ -243,9 +116,8 @@ async def test_a_ping_without_an_answer_ends_it(tmp_path: Path) -> None:
 
 async def test_pings_go_out_by_themselves(tmp_path: Path) -> None:
     async with connected(tmp_path, 0.01) as connection:
-        while (CLOSE, b"\x03\xf3no sign of life") not in (frames := connection.transport.frames()):
-            assert frames in ([], [(PING, b"alive?")])
-            await asyncio.sleep(0.001)
+        await until(lambda: "eof" in connection.transport.told)
+        assert connection.transport.frames() == [(PING, b"alive?"), (CLOSE, b"\x03\xf3no sign of life")]
 
 
 async def test_who_reads_slowly_lives_and_who_stops_reading_does_not(tmp_path: Path) -> None:
@@ -289,8 +161,7 @@ async def test_stopping_waits_for_who_has_yet_to_read(tmp_path: Path, monkeypatc
     async with connected(tmp_path) as connection:
         connection.receive(GOOD, GOOD)
         connection.socket.pause_writing()
-        while connection.waiting:
-            await asyncio.sleep(0)
+        await until(lambda: not connection.waiting)
         connection.socket.shutdown()
         connection.receive(GOOD)  # too late: neither begun nor answered
         connection.socket.resume_writing()
@@ -298,8 +169,7 @@ async def test_stopping_waits_for_who_has_yet_to_read(tmp_path: Path, monkeypatc
         kinds = connection.transport.frames()
         assert [opcode for opcode, _ in kinds] == [1, 1, CLOSE]
         assert kinds[2][1][:2] == (1001).to_bytes(2, "big")
-        while "abort" not in connection.transport.told:  # the caller never says farewell
-            await asyncio.sleep(0)
+        await until(lambda: "abort" in connection.transport.told)  # the caller never says farewell
 
 
 async def test_stopping_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,8 +178,47 @@ async def test_stopping_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pyte
         connection.receive(GOOD)
         connection.socket.pause_writing()
         connection.socket.shutdown()
-        while "abort" not in connection.transport.told:
-            await asyncio.sleep(0)
+        await until(lambda: "abort" in connection.transport.told)
+
+
+def hostile(random: Random) -> bytes:
+    """Frames good and bad, some with a few bits turned, cut off anywhere."""
+    kinds = [
+        lambda: GOOD,
+        lambda: frame(random.randbytes(random.randrange(200)), random.randrange(16), fin=random.random() < 0.8),
+        lambda: frame(random.choice(["", "{}", "[", "\ud7ff", '{"x": 1e999}', '{"x": [[1]]}'])),
+        lambda: frame(b"{" * random.choice([126, 70_000, 200_001])),
+        lambda: random.randbytes(random.randrange(20)),
+    ]
+    sent = bytearray(b"".join(random.choice(kinds)() for _ in range(random.randrange(1, 30))))
+    for _ in range(random.choice([0, 0, 1, 3])):
+        sent[random.randrange(len(sent))] ^= 1 << random.randrange(8)
+    return bytes(sent[: random.randrange(1, len(sent) + 1)] if random.random() < 0.3 else sent)
+
+
+async def test_whatever_comes_is_answered_or_closed_with_a_code(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    codes: set[int] = set()
+    async with connected(tmp_path) as first:
+        for seed in range(300):
+            random = Random(seed)
+            sent = hostile(random)
+            connection = first.another()
+            while sent:
+                cut = random.randrange(1, len(sent) + 1)
+                connection.receive(sent[:cut])
+                sent = sent[cut:]
+                await asyncio.sleep(0)
+            await connection.settled()
+            ends = [payload for opcode, payload in connection.transport.frames() if opcode == CLOSE]
+            assert len(ends) <= 1, f"seed {seed}"
+            assert ("eof" in connection.transport.told) == bool(ends), f"seed {seed}"
+            codes |= {int.from_bytes(end[:2], "big") for end in ends if end}
+            connection.lose()
+    assert {1002, 1007, 1009} <= codes
+    assert all(1000 <= code < 5000 for code in codes)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_a_transport_that_cannot_half_close_is_closed(tmp_path: Path) -> None:
@@ -325,6 +234,17 @@ async def test_a_transport_that_cannot_half_close_is_closed(tmp_path: Path) -> N
 )
 def test_pages_of_the_host_itself_are_welcome(origin: bytes | None, host: bytes) -> None:
     check_origin(origin, host)
+
+
+def test_what_is_used_of_uvicorn_and_websockets_is_there() -> None:
+    """How uvicorn makes a protocol and stops it, and the few attributes of websockets' that its pages do not name."""
+    upgrade = inspect.getsource(HttpToolsProtocol.handle_websocket_upgrade)
+    assert re.sub(r"\s|#.*", "", upgrade).count("config=self.config,server_state=self.server_state,app_state=") == 1
+    assert "connection.shutdown()" in inspect.getsource(uvicorn.Server.shutdown)
+    assert (ServerState().connections, ServerState().default_headers) == (set(), [])
+    wire = ServerProtocol()
+    assert (wire.accept_called, wire.handshake_exc, wire.reader.buffer) == (False, None, bytearray())
+    wire.reader.discard()
 
 
 def test_the_bounds_fit_together() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,8 @@ from websockets.exceptions import ConnectionClosedOK
 
 from tests.inference import tiny_models
 from tests.inference.live_server import ROOT, LiveServer
-from tests.inference.process_group import group
 from tests.inference.raw_stream import RawStream
-from tests.inference.servers.test_inference_api import STREAM, WINDOW_TOML, call, row
-from tests.inference.servers.test_stream_socket import LIMITS, ask, number, stream, wait_for
+from tests.inference.servers.test_stream_socket import LIMITS, number, stream, wait_for
 
 
 def test_sigterm_answers_what_was_begun_and_says_going_away(tmp_path: Path) -> None:
@@ -34,18 +31,6 @@ def test_sigterm_answers_what_was_begun_and_says_going_away(tmp_path: Path) -> N
                 assert idle.close_code() == 1001
                 assert stopping.result() == 0
         assert "Traceback" not in server.output
-
-
-def test_a_line_over_many_connections_to_two_processes_is_one_line(tmp_path: Path) -> None:
-    tiny_models.package(tmp_path, "window", 1, tiny_models.window_model, WINDOW_TOML)
-    with group(tmp_path) as server, ExitStack() as opened:
-        streams = [opened.enter_context(stream(server, "model_name=window&stream_id=L1")) for _ in range(8)]
-        rows = [row(n / 100, timestamp=f"2025-12-05T10:00:{n:02}Z") for n in range(40)]
-        replies = [ask(streams[n % 8], json.dumps(data))["result"] for n, data in enumerate(rows)]
-        assert [reply["real_rows"] for reply in replies] == [1, 2, 3, *[4] * 37]
-        alone = [server.post(STREAM, call("window", data, stream_id="L2")).json["result"] for data in rows]
-        told = [reply["defect_probability"] for reply in replies]
-        assert told == [reply["defect_probability"] for reply in alone]
 
 
 def test_the_example_of_the_page_about_the_api_runs(

@@ -19,6 +19,7 @@ from inference.servers.exchange import Exchange, Pending, Response
 from inference.servers.http import App
 from inference.servers.stream_replies import StreamReplies
 from tests.inference.requests import KEY, request
+from tests.inference.stream_transport import until
 
 WINDOW = 3
 
@@ -134,16 +135,13 @@ async def test_a_picture_is_decoded_while_others_go_on_and_keeps_its_place() -> 
     bench.engine.answer("2")
     assert taken(replies) == []
     bench.decoded["picture"].set_result(bench.pending("picture"))
-    while "picture" not in bench.engine.waiting:
-        await asyncio.sleep(0)
+    await until(lambda: "picture" in bench.engine.waiting)
     bench.engine.answer("picture")
     assert taken(replies) == ["answer of picture", "answer of 2"]
     replies.begin(b"broken", is_text=False)
     await asyncio.sleep(0)
     bench.decoded["broken"].set_exception(ValueError("no picture"))
-    while not (told := taken(replies)):
-        await asyncio.sleep(0)
-    assert told == ["error of ValueError"]
+    await until(lambda: replies.take() == b"error of ValueError")
 
 
 async def test_pictures_that_wait_for_a_decoder_are_bounded_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,8 +154,7 @@ async def test_pictures_that_wait_for_a_decoder_are_bounded_by_their_bytes(monke
     assert replies.full
     await asyncio.sleep(0)
     bench.decoded["2"].set_result(bench.pending("2"))
-    while "2" not in bench.engine.waiting:
-        await asyncio.sleep(0)
+    await until(lambda: "2" in bench.engine.waiting)
     assert not replies.full
     replies.abandon()
 
@@ -173,8 +170,7 @@ async def test_who_leaves_gives_every_place_back() -> None:
     replies.abandon()
     assert (bench.engine.cancelled, bench.engine.waiting, len(replies)) == (["waiting"], {}, 0)
     assert bench.observed == [(200, ""), (499, "caller_gone"), (499, "caller_gone")]
-    while not bench.decoded["picture"].cancelled():
-        await asyncio.sleep(0)
+    await until(bench.decoded["picture"].cancelled)
     replies.abandon()
     assert len(bench.observed) == 3
 
@@ -200,8 +196,7 @@ async def test_a_row_of_another_process_is_asked_and_cancelled_there() -> None:
     await asyncio.sleep(0)
     for name in ("1", "2"):
         bench.decoded[name].set_result(bench.pending(name, neighbour))
-    while len(neighbour.waiting) < 2:
-        await asyncio.sleep(0)
+    await until(lambda: len(neighbour.waiting) == 2)
     neighbour.answer("1")
     assert taken(replies) == ["answer of 1"]
     assert bench.logged == []  # the process that predicts writes it
