@@ -23,28 +23,36 @@ from tests.inference.raw_stream import BINARY, CLOSE, PING, PONG, frame
 from tests.inference.stream_transport import GOOD, WINDOW, connected, turns, until
 
 
-async def test_the_window_bounds_what_is_begun_and_what_is_parsed(tmp_path: Path) -> None:
+@pytest.fixture
+def unread_bytes_max(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A small bound, so that a test is over soon."""
+    monkeypatch.setattr(stream_socket, "UNREAD_BYTES_MAX", 8000)
+    return 8000
+
+
+async def test_the_window_bounds_what_is_begun_and_what_is_parsed(tmp_path: Path, unread_bytes_max: int) -> None:
+    count = unread_bytes_max // len(GOOD) + 200
     async with connected(tmp_path) as connection:
         connection.gate.clear()
-        for _ in range(40):
-            connection.receive(GOOD * 100)
-            await turns(3)
+        for _ in range(count):
+            connection.receive(GOOD)
+            await turns(1)
         assert connection.waiting == WINDOW
         assert connection.transport.told == ["pause"]  # and a socket would have brought no more
         connection.gate.set()
-        assert len(await connection.replies(4000)) == 4000
+        assert len(await connection.replies(count)) == count
         assert connection.transport.told == ["pause", "resume"]
 
 
-async def test_one_read_of_the_smallest_frames_gives_others_their_turn(tmp_path: Path) -> None:
+async def test_one_read_of_the_smallest_frames_gives_others_their_turn(tmp_path: Path, unread_bytes_max: int) -> None:
     async with connected(tmp_path) as connection:
-        connection.receive(frame("") * 16_000)
+        connection.receive(frame("") * 3000)
         first = connection.transport.frames()
         assert len(first) <= TURN_STEPS
         assert connection.transport.told == ["pause"]
         await asyncio.sleep(0)
         assert len(connection.transport.frames()) <= TURN_STEPS
-        await connection.replies(16_000 - 2 * TURN_STEPS)
+        await connection.replies(3000 - 2 * TURN_STEPS)
         assert connection.transport.told == ["pause", "resume"]
 
 
