@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 STREAM_ID_CHARS_MAX = 128
 GAP = (
-    "line %s: %.3g s lie between two of its rows, which come every %.3g s as a rule. Rows are lost, or go to another "
-    "replica: route each line to one of them, as by an X-Stream-Id header (docs/processes.md)"
+    "line %s: %.3g s lie between two of its rows, where %.3g s are usual. Rows are lost, or go to another replica: "
+    "route each line to one of them, as by an X-Stream-Id header (docs/processes.md)"
 )
 TIME_ACCEPTED = "a time as in RFC 3339, such as 2025-12-05T10:00:00Z; without an offset it is UTC"
 
@@ -68,6 +68,7 @@ class SensorWindowInput:
             rows_held=window.rows + settings.rows_held_extra,
             lines_max=settings.lines_max,
             idle_s=settings.idle_s,
+            interval_us=round(window.row_interval_s * 1e6),
         )
 
     def prepare(self, sample: Sample) -> Prepared:

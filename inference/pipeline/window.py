@@ -7,7 +7,8 @@ Pure: time is an argument. Memory has a bound: a store holds at most
 which is 25 MB for 10,000 lines, 64 rows and 3 features (4 bytes a value, 8 a timestamp, 8 for the held features; 700
 for the line's objects and a name of at most 128 characters).
 
-A line that usually brings a row a second and then none for twelve has a gap: rows are lost, or go to another replica.
+A line whose rows are due every 30 s and that brings none for a minute has a gap: rows are lost, or go to another
+replica.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from inference.pipeline.features import Reading
 from inference.tensor import Array
 
 SHARE_DIGITS = 6
-GAP_STEPS = 3  # a step between two rows that is longer than so many usual ones is a gap
-USUAL_ROWS_MIN = 8  # held rows, below which nothing is usual
+GAP_INTERVALS = 1.75  # of the interval that the model states: one row is missing, or as good as
+GAP_STEPS = 3.0  # of the usual step, where the model states nothing: one row in two may be missing and none be told
+USUAL_ROWS_MIN = 8  # of a line, below which nothing is usual
 USUAL_EVERY_ROWS = 16  # the usual step is their median, which takes 5 us to find and changes slowly
 GAP_TOLD_EVERY_S = 3600.0  # of one line
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -60,14 +62,15 @@ class Line:
     """Rows of one line, at most `rows_held`, of which the oldest goes first."""
 
     __slots__ = (
-        *("_features", "_held", "_rows_held", "_rows_to_usual", "_times_us", "_trimmed", "_usual_us", "_values"),
-        *("_window_rows", "gap_told_s", "touched_s"),
+        *("_features", "_held", "_interval_us", "_rows_held", "_rows_to_usual", "_times_us", "_trimmed", "_usual_us"),
+        *("_values", "_window_rows", "gap_told_s", "touched_s"),
     )
 
-    def __init__(self, features: Sequence[str], window_rows: int, rows_held: int) -> None:
+    def __init__(self, features: Sequence[str], window_rows: int, rows_held: int, interval_us: int = 0) -> None:
         self._features = features
         self._window_rows = window_rows
         self._rows_held = rows_held
+        self._interval_us = interval_us
         self._times_us = array("q")
         self._values = array("f")  # row after row
         self._held: list[int] = []  # a bit set of the features that a row took from the row before
@@ -115,12 +118,16 @@ class Line:
     def _gap(self, time_us: int) -> Gap | None:
         """What lies before a row that becomes the newest, if that is much."""
         if self._rows_to_usual == 0:
-            steps = sorted(later - earlier for earlier, later in pairwise(self._times_us))
-            self._usual_us = steps[len(steps) // 2] if steps else 0
+            self._usual_us = self._interval_us or self._median_step_us()
             self._rows_to_usual = USUAL_EVERY_ROWS
         self._rows_to_usual -= 1
-        step_us = time_us - self._times_us[-1]
-        return Gap(step_us, self._usual_us) if self._usual_us and step_us > GAP_STEPS * self._usual_us else None
+        step_us, usual_us = time_us - self._times_us[-1], self._usual_us
+        limit = GAP_INTERVALS if self._interval_us else GAP_STEPS
+        return Gap(step_us, usual_us) if usual_us and step_us > limit * usual_us else None
+
+    def _median_step_us(self) -> int:
+        steps = sorted(later - earlier for earlier, later in pairwise(self._times_us))
+        return steps[len(steps) // 2] if steps else 0
 
     def _window(self, place: int) -> Window:
         width = len(self._features)
@@ -167,11 +174,19 @@ class Line:
 class LineStore:
     """The lines that one model knows, by `stream_id`.
 
-    A line that was idle for longer than `idle_s` is forgotten, and beyond `lines_max` the one idle for longest.
+    A line that was idle for longer than `idle_s` is forgotten, and beyond `lines_max` the one idle for longest. Rows
+    are due every `interval_us`, 0 if that is not known.
     """
 
     def __init__(
-        self, features: Sequence[str], window_rows: int, *, rows_held: int, lines_max: int, idle_s: float
+        self,
+        features: Sequence[str],
+        window_rows: int,
+        *,
+        rows_held: int,
+        lines_max: int,
+        idle_s: float,
+        interval_us: int = 0,
     ) -> None:
         assert rows_held >= window_rows, "a window has to fit"
         self._features = tuple(features)
@@ -179,6 +194,7 @@ class LineStore:
         self._rows_held = rows_held
         self._lines_max = lines_max
         self._idle_s = idle_s
+        self._interval_us = interval_us
         self.gaps = 0  # seen since the start
         self._lines: OrderedDict[str, Line] = OrderedDict()  # the one idle for longest comes first
 
@@ -190,7 +206,7 @@ class LineStore:
 
     def new_line(self) -> Line:
         """A line that is not part of the store."""
-        return Line(self._features, self._window_rows, self._rows_held)
+        return Line(self._features, self._window_rows, self._rows_held, self._interval_us)
 
     def alone(self, reading: Reading) -> Window:
         """The window of a row that belongs to no line: that row, repeated. Raises InvalidValues."""

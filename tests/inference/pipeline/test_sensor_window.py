@@ -171,6 +171,6 @@ def test_a_gap_in_a_line_is_logged_once_with_what_to_do(
         inputs.prepare(sample(row(1500 + number, timestamp=f"2025-12-05T10:00:{second:02}Z"), "L1"))
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert "line 'L1': 19 s lie between two of its rows, which come every 1 s as a rule" in record.getMessage()
+    assert "line 'L1': 19 s lie between two of its rows, where 1 s are usual" in record.getMessage()
     assert "X-Stream-Id" in record.getMessage()
     assert inputs.lines.gaps == 2

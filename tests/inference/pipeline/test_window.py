@@ -222,9 +222,10 @@ def test_times_read_as_rfc_3339() -> None:
     assert as_time(-1) == "1969-12-31T23:59:59.999999Z"
 
 
-def gaps(steps: list[int], told_s: list[float] | None = None) -> list[tuple[int, int, int]]:
+def gaps(steps: list[int], told_s: list[float] | None = None, interval_us: int = 0) -> list[tuple[int, int, int]]:
     """Number of the row, step and usual step of each gap that a line tells when its rows come so far apart."""
-    lines, found, time_us = LineStore(("a", "b"), ROWS, rows_held=40, lines_max=10, idle_s=1e9), [], 0
+    lines = LineStore(("a", "b"), ROWS, rows_held=40, lines_max=10, idle_s=1e9, interval_us=interval_us)
+    found, time_us = [], 0
     for number, step in enumerate(steps):
         time_us += step
         window = put(lines, number, time_us, now_s=told_s[number] if told_s else 1e6 * number)
@@ -235,6 +236,16 @@ def gaps(steps: list[int], told_s: list[float] | None = None) -> list[tuple[int,
 
 def test_a_step_of_more_than_three_usual_ones_is_a_gap() -> None:
     assert gaps([10] * 20 + [30] + [10] * 5 + [31, 10]) == [(26, 31, 10)]
+
+
+def test_where_the_model_states_the_interval_one_missing_row_is_a_gap() -> None:
+    assert gaps([10] * 20 + [17, 18, 10, 3], interval_us=10) == [(21, 18, 10)]
+
+
+def test_one_row_in_two_of_a_line_is_told_from_a_slow_line_by_the_stated_interval() -> None:
+    split_in_turn = [20] * 20
+    assert [number for number, _, _ in gaps(split_in_turn, interval_us=10)] == list(range(9, 20))
+    assert gaps(split_in_turn) == []
 
 
 def test_a_line_that_is_young_has_no_usual_step() -> None:
