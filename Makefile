@@ -43,8 +43,8 @@ lint: $(STAMP)   ## ruff and strict types
 	$(BIN)/ruff format --check $(LINTED)
 	$(BIN)/pyrefly check
 
-bench: $(STAMP)  ## measure and write docs/benchmarks.md (ROW=name for one row)
-	$(BIN)/python -m benchmarks $(if $(ROW),--row $(ROW),)
+bench: $(STAMP)  ## measure and write docs/benchmarks.md (ROW=name for one row; QUICK=1 only tries)
+	$(BIN)/python -m benchmarks $(foreach row,$(ROW),--row $(row)) $(if $(QUICK),--quick,)
 
 models: $(TRAIN)/.installed  ## simulate the plant, train both models, export them to models/
 	$(TRAIN)/bin/python -m examples.glass_plant.make_models --out models

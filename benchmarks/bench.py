@@ -68,8 +68,15 @@ def alone() -> Generator[None]:
 
 
 def pinned(core: int) -> list[str]:
-    """Command prefix that keeps a process on one core."""
-    return ["taskset", "-c", str(core)]
+    """Command prefix that keeps a process on one core; nothing where there is no such core (see `need_cores`)."""
+    return ["taskset", "-c", str(core)] if core in os.sched_getaffinity(0) else []
+
+
+def need_cores() -> None:
+    """Raise if server and load cannot have a core each: no figure would mean anything."""
+    missing = {SERVER_CORE, LOAD_CORE} - os.sched_getaffinity(0)
+    if missing:
+        raise RuntimeError(f"server and load need cores {SERVER_CORE} and {LOAD_CORE}; not allowed here: {missing}")
 
 
 def one_thread() -> dict[str, str]:

@@ -29,6 +29,13 @@ def open_inference_body() -> bytes:
     return compact({"inputs": [tensor]})
 
 
+def binary_body(name: str, datatype: str, rows: NDArray[np.generic]) -> tuple[bytes, int]:
+    """A tensor for the Open Inference Protocol in binary form, and the length of its JSON."""
+    tensor = {"name": name, "shape": list(rows.shape), "datatype": datatype}
+    text = compact({"inputs": [{**tensor, "parameters": {"binary_data_size": rows.nbytes}}]})
+    return text + rows.tobytes(), len(text)
+
+
 def plain_body() -> bytes:
     """The window as a peer without a protocol takes it."""
     return compact({"data": window().astype(np.float64).round(4).tolist()})

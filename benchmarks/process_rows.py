@@ -1,28 +1,25 @@
-"""Rows about one process: the limit of `session.run`, the in-process door, start, memory and installed size."""
+"""Rows about one process: the in-process door, start, memory and installed size."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-import time
 
-import numpy as np
-
-from benchmarks.bare import BareSession
 from benchmarks.bench import BUNDLED, ROOT, SERVER_CORE, one_thread, pinned
+from benchmarks.effort import Effort
 from benchmarks.environments import core_megabytes
-from benchmarks.http_rows import Effort, bench_models, our_server, stream
-from benchmarks.models import LSTM_SHAPE
-from benchmarks.results import Bar, Result, result
+from benchmarks.questions import bench_models, bundled_vit, stream
+from benchmarks.results import Bar, Result, at_most, result
 from benchmarks.statistics import median, ratio
+from benchmarks.under_test import our_server
 
 START_S_MAX = 1.0
 RESIDENT_MB_MAX = 120.0
 INSTALLED_MB_MAX = 250.0
 IN_PROCESS_FACTOR_MAX = 1.15
 IN_PROCESS_EXTRA_US_MAX = 10.0
-STARTS = 9
+MANY_FACTOR_MAX = 0.9
 
 
 def pinned_json(*arguments: str) -> dict[str, list[float]]:
@@ -34,64 +31,48 @@ def pinned_json(*arguments: str) -> dict[str, list[float]]:
     return json.loads(done.stdout)
 
 
-def session_run(row: str, effort: Effort) -> Result:
-    """Rows/s of bare `session.run` on the server's core."""
-    path = bench_models() / "lstm" / "1" / "model.onnx"
-    shape = "x".join(map(str, LSTM_SHAPE))
-    rates = pinned_json("benchmarks.bare", str(path), shape, str(effort.pair_s * 3))
-    facts = tuple((f"bare session.run, LSTM, batch {rows}, rows/s", f"{rate:,.0f}") for rows, rate in rates.items())
-    return result(row, facts=facts)
-
-
 def in_process(row: str, effort: Effort) -> Result:
-    """One float32 window [32, 3] through `predict`, beside bare `session.run` at batch 1."""
-    times = pinned_json("benchmarks.in_process", str(effort.pairs), str(effort.pair_s))
+    """One float32 window [1, 32, 3] and 1024 of them through the in-process door, beside bare `session.run`."""
+    times = pinned_json("benchmarks.in_process", str(bench_models() / "lstm"), str(effort.pairs), str(effort.pair_s))
     bare, predict = times["bare"], times["predict"]
-    over = ratio(predict, bare)
     extra_us = median([p - IN_PROCESS_FACTOR_MAX * b for p, b in zip(predict, bare, strict=True)])
+    many = ratio(times["predict_many"], times["bare_many"])
     facts = (
-        ("bare session.run, bundled LSTM, batch 1, us", f"{median(bare):.1f}"),
-        ("predict of one float32 array [32, 3], us", f"{median(predict):.1f}"),
-        ("predict against bare session.run", f"{over}x"),
-        ("control: bare against bare", f"{ratio(times['bare'], times['bare_again'])}x"),
-        ("predict of 32 dict rows, us", f"{median(times['dict_rows']):.1f}"),
+        ("in process: bundled LSTM, bare session.run, us", f"{median(times['bundled_bare']):.1f}"),
+        (
+            "in process: bundled LSTM, predict of one float32 array [32, 3], us",
+            f"{median(times['bundled_predict']):.1f}",
+        ),
+        ("in process: bundled LSTM, predict of 32 dict rows, us", f"{median(times['bundled_dicts']):.1f}"),
     )
-    bar = Bar(
-        "in process: predict less 1.15x bare session.run, us",
-        f"{extra_us:.1f}",
-        f"<= {IN_PROCESS_EXTRA_US_MAX:g}",
-        extra_us <= IN_PROCESS_EXTRA_US_MAX,
+    one = f"{median(predict):.1f} against {median(bare):.1f} us, {ratio(predict, bare)}x; "
+    one += f"control {ratio(bare, times['bare_again'])}"
+    lot = f"{median(times['predict_many']) / 1000:.2f} against {median(times['bare_many']) / 1000:.2f} ms; "
+    lot += f"control {ratio(times['bare_many'], times['bare_many_again'])}"
+    bars = (
+        Bar(
+            "in process, batch 1: predict less 1.15x bare session.run, us",
+            f"{extra_us:.1f}",
+            f"<= {IN_PROCESS_EXTRA_US_MAX:g}",
+            extra_us <= IN_PROCESS_EXTRA_US_MAX,
+            one,
+        ),
+        at_most("in process, batch 1024: predict_many against bare session.run", many, MANY_FACTOR_MAX, "", lot),
     )
-    return result(row, facts=facts, bars=(bar,))
+    return result(row, facts=facts, bars=bars)
 
 
 def start(row: str, effort: Effort) -> Result:
     """From the start of the process to right predictions of both bundled models, nothing pinned, files in the cache."""
-    question = stream()
-    folder = BUNDLED / "vit_defect_detector" / "1"
-    with np.load(folder / "example.npz") as example:
-        pixels = example["pixels"][:1]
-    expected = BareSession(folder / "model.onnx").run(pixels)
-    tensor = {"name": "pixels", "shape": list(pixels.shape), "datatype": "UINT8"}
-    header = json.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": pixels.nbytes}}]}).encode()
-
-    def right_probabilities(answer: bytes) -> bool:
-        return np.allclose(json.loads(answer)["outputs"][0]["data"], expected.ravel(), atol=1e-4)
-
+    first_asked, second_asked = stream(), bundled_vit()
     first_s: list[float] = []
     both_s: list[float] = []
     resident_mb: list[float] = []
-    for number in range(min(STARTS, effort.pairs) + 1):
+    for number in range(effort.starts + 1):
         with our_server(BUNDLED, core=None) as server:
-            first = server.wait(question.path, question.body, question.right)
-            both = server.wait(
-                "/v2/models/vit_defect_detector/infer",
-                header + pixels.tobytes(),
-                right_probabilities,
-                {"Inference-Header-Content-Length": str(len(header)), "Content-Type": "application/octet-stream"},
-            )
+            first = server.wait(first_asked.path, first_asked.body, first_asked.right)
+            both = server.wait(second_asked.path, second_asked.body, second_asked.right, second_asked.headers)
             resident = server.resident_mb()
-            time.sleep(0.5)
         if number:  # the first start fills the page cache
             first_s.append(first)
             both_s.append(both)
@@ -118,7 +99,7 @@ def start(row: str, effort: Effort) -> Result:
 
 
 def size(row: str, effort: Effort) -> Result:
-    """Installed size of the core."""
+    """Installed size of the core; `effort` is not asked, since it cannot be weighed in part."""
     megabytes = core_megabytes()
     bar = Bar(
         "installed size without extras and without pip, MB",

@@ -40,6 +40,7 @@ class Server:
     started_s: float = 0.0
 
     def __enter__(self) -> Server:
+        BENCH.mkdir(exist_ok=True)
         log = self.log.open("wb")
         command = [part.replace("PORT", str(self.port)) for part in self.command]
         prefix = pinned(self.core) if self.core is not None else []
@@ -80,6 +81,15 @@ class Server:
             connection.request("POST", path, body, dict(headers))
             answer = connection.getresponse()
             return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> bytes:
+        """Body of a page."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().read()
         finally:
             connection.close()
 

@@ -1,5 +1,5 @@
 -- Sends one body over and over and reports as JSON. Usage: wrk ... -s post.lua URL -- BODY_FILE
--- Without a body file it sends GET.
+-- Headers come by wrk's own -H. Without a body file it sends GET.
 
 function init(args)
   if args[1] then
@@ -7,7 +7,6 @@ function init(args)
     wrk.body = file:read("*a")
     file:close()
     wrk.method = "POST"
-    wrk.headers["Content-Type"] = "application/json"
   end
 end
 

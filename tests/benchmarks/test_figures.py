@@ -1,4 +1,4 @@
-"""What the benchmark makes of its measurements: ratios, bars and the tables between the marks."""
+"""What the benchmark makes of its measurements: ratios, and the tables between the marks."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import http_rows
+from benchmarks import plots, results
 from benchmarks.bench import Machine
-from benchmarks.http_rows import Effort, Question, http_row
-from benchmarks.report import BEGIN, END, document, replace_figures, short_table
-from benchmarks.results import Bar, Comparison, Result, Side
-from benchmarks.statistics import ratio
+from benchmarks.report import BEGIN, END, document, replace_figures, short_table, table
+from benchmarks.results import Bar, Comparison, Result, Rival, Side, Tail, at_least, at_most, keep, read_results
+from benchmarks.rows import ROWS
+from benchmarks.statistics import Ratio, ratio
 
 RATES = st.lists(st.floats(10, 1e5), min_size=3, max_size=20)
 MACHINE = Machine("a processor", 2, 24.0, "Linux", "3.11.7", (("onnxruntime", "1.32.0"),), "wrk 4.1.0")
+EVEN = ratio([1.0] * 3, [1.0] * 3)
 
 
 @given(RATES)
@@ -32,31 +33,24 @@ def test_one_odd_pair_does_not_move_the_ratio() -> None:
     assert (seen.low, seen.high) == (3.0, 3.0)
 
 
-def comparison(median: float, connections: int = 64) -> Comparison:
-    """A comparison with this ratio."""
-    side = Side(1000.0, 1.0, 2.0)
-    return Comparison("a request", connections, side, side, side, ratio([median] * 3, [1.0] * 3), ratio([1.0], [1.0]))
+def comparison(connections: int = 64) -> Comparison:
+    """Ours at 3,000/s beside two peers."""
+    rivals = tuple(
+        Rival(name, Side(rate, 2.0, 9.0), ratio([3000.0] * 3, [rate] * 3))
+        for name, rate in (("slow", 500.0), ("fast", 1500.0))
+    )
+    return Comparison("a request", connections, Side(3000.0, 1.0, 2.0), rivals, Side(9000.0, 0.5, 1.0), EVEN)
 
 
-@pytest.mark.parametrize(("median", "met"), [(3.0, True), (2.99, False)])
-def test_the_bar_at_64_callers_is_three_times(median: float, *, met: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_rows, "compare", lambda question, connections, effort: comparison(median, connections))
-    (bar,) = http_row(lambda: object(), 64, "oip-c64", Effort()).bars  # pyrefly: ignore[bad-argument-type] - unused
-    assert bar.met is met
+def row(name: str = "start", **given: object) -> Result:
+    return Result(name, "2026-01-01 00:00", MACHINE, **given)  # pyrefly: ignore[bad-argument-type] - fields of Result
 
 
-def test_fewer_callers_have_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_rows, "compare", lambda question, connections, effort: comparison(1.0, connections))
-    assert http_row(lambda: object(), 1, "oip-c1", Effort()).bars == ()  # pyrefly: ignore[bad-argument-type] - unused
-
-
-def test_a_wrong_answer_is_not_taken_for_right() -> None:
-    def number(answer: bytes) -> float:
-        return float(answer)
-
-    question = Question("q", Path(), "/", b"", "/", b"", number, number, expected=0.25)
-    assert question.right(b"0.25001")
-    assert not question.right(b"0.26")
+@pytest.mark.parametrize(("median", "met"), [(1.3, True), (1.29, False)])
+def test_a_bar_is_met_when_the_median_meets_it(median: float, *, met: bool) -> None:
+    seen = Ratio(median, 1.0, 2.0, 15)
+    assert at_least("x", seen, 1.3, "2x") == Bar("x", f"{median:.2f} [1.00, 2.00]x", ">= 1.3x, aim 2x", met)
+    assert at_most("x", seen, 1.29).met is not met
 
 
 def test_figures_go_between_the_marks_and_nowhere_else(tmp_path: Path) -> None:
@@ -74,10 +68,57 @@ def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_bar_that_is_not_met_says_so() -> None:
-    row = Result("start", "2026-01-01 00:00", MACHINE, bars=(Bar("start, s", "1.20", "<= 1.0", met=False),))
-    assert "| start, s | 1.20 | <= 1.0 | **not met** |" in document([row], [])
+    late = row(bars=(Bar("start, s", "1.20", "<= 1.0", met=False, beside="9 starts"),))
+    assert "| `start` | start, s | **1.20** | <= 1.0 | **not met** | 9 starts |" in document([late], [])
+    assert "| start, s | 1.20 | <= 1.0 | **not met** |" in short_table([], [late])
+
+
+def test_every_server_of_a_comparison_is_in_the_document() -> None:
+    text = document([row("oip-c64", comparison=comparison())], [comparison()])
+    for line in (
+        "| a request | 64 | **Glass AI** | 3,000 | 1.00 / 2.00 | control 1.00 [1.00, 1.00] |",
+        "| a request | 64 | slow | 500 | 2.00 / 9.00 | **6.00 [6.00, 6.00]** |",
+        "| a request | 64 | constant route | 9,000 | 0.50 / 1.00 |  |",
+    ):
+        assert line in text
+
+
+def test_the_short_table_names_the_best_peer() -> None:
+    assert "| fast: 1,500 | 2.00 [2.00, 2.00] |" in short_table([comparison()], [])
+
+
+def test_facts_and_tails_are_shown() -> None:
+    told = row("poisson-70", facts=(("p50, ms", "1.0"),), tails=(Tail("busy", 1000, 1.0, 2.0, 3.0, 4.0),))
+    text = document([told], [])
+    assert "| `poisson-70` | p50, ms | 1.0 |" in text
+    assert "| busy | 1,000 | 1.00 | 2.00 | 3.00 | 4.00 |" in text
+
+
+def test_a_cell_cannot_break_its_table() -> None:
+    assert table(["a"], [["x|y"]]).endswith("| x\\|y |")
 
 
 def test_before_anything_is_measured_no_figure_is_shown() -> None:
     assert document([], []) == ""
     assert short_table([], []) == ""
+
+
+def test_a_row_takes_the_place_of_its_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "RESULTS_FILE", tmp_path / "results.json")
+    keep(row(facts=(("a", "1"),)))
+    keep(row("other", comparison=comparison()))
+    keep(row(facts=(("a", "2"),)))
+    kept = read_results()
+    assert kept["start"].facts == (("a", "2"),)
+    assert kept["other"].comparison == comparison()
+
+
+def test_the_measured_results_can_be_read() -> None:
+    assert set(read_results()) <= set(ROWS)
+
+
+def test_pictures_are_drawn(tmp_path: Path) -> None:
+    plots.draw_rates([comparison(1), comparison(64)], tmp_path / "rates.png")
+    plots.draw_tails([Tail("busy", 1000, 1.0, 2.0, 3.0, 4.0)], tmp_path / "tails.png")
+    for name in ("rates.png", "tails.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
