@@ -17,9 +17,9 @@ from tests.inference.live_server import LiveServer
 LIMIT_S = 30.0
 
 
-def until(what: str, condition: Callable[[], bool]) -> None:
+def until(what: str, condition: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
     """Wait for something that has to come; it is asked for, not slept for."""
-    end = time.monotonic() + LIMIT_S
+    end = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < end, what
         time.sleep(0.005)

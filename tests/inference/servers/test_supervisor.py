@@ -27,7 +27,7 @@ from inference.servers.supervisor import how_it_ended, settings_of_a_process, su
 from inference.settings import ScalingSettings, ServerSettings, Settings
 from tests.inference import tiny_models
 from tests.inference.live_server import ROOT, LiveServer
-from tests.inference.process_group import children, group, left_behind, lives, metrics, number_of, total, until
+from tests.inference.process_group import children, group, left_behind, lives, metrics, number_of, ready, total, until
 from tests.inference.servers.test_inference_api import STREAM, WINDOW_TOML, call, row
 
 FIRST = datetime(2025, 12, 5, tzinfo=timezone.utc)
@@ -176,9 +176,9 @@ def test_every_line_of_the_log_says_which_process_wrote_it(pair: LiveServer) -> 
 # ---- ends ------------------------------------------------------------------------------------------------------------
 
 
-def keep_asking(server: LiveServer, stop: threading.Event, seen: Counter[str], line: int) -> None:
+def keep_asking(server: LiveServer, stop: threading.Event, seen: Counter[str], line: int, minute: int) -> None:
     """Rows of one line until told to stop; a row that got no answer is sent again, as a careful caller does."""
-    caller, minute = Caller(server), 0
+    caller = Caller(server)
     while not stop.is_set():
         try:
             status, body = caller.post(timed_row(line, minute))
@@ -190,11 +190,11 @@ def keep_asking(server: LiveServer, stop: threading.Event, seen: Counter[str], l
     caller.close()
 
 
-def kill_one_under_load(server: LiveServer, ready_again: Callable[[], bool]) -> Counter[str]:
-    """Kill a process while 8 lines are fed; what the callers saw."""
+def kill_one_under_load(server: LiveServer, ready_again: Callable[[], bool], first: int = 100) -> Counter[str]:
+    """Kill a process while 8 lines are fed, from row `first` on; what the callers saw."""
     seen, stop, growing = Counter[str](), threading.Event(), [0.0]
     with ThreadPoolExecutor(8) as pool:
-        asking = [pool.submit(keep_asking, server, stop, seen, line) for line in range(8)]
+        asking = [pool.submit(keep_asking, server, stop, seen, line, first) for line in range(8)]
         try:
             until("nothing is answered", lambda: seen["200"] > 50)
             doomed = children(server)[0]
@@ -344,9 +344,20 @@ def test_an_end_in_words(status: int, words: str) -> None:
 
 
 @pytest.mark.slow
+def test_one_that_stays_silent_is_killed_and_replaced(models: Path) -> None:
+    with group(models) as server:
+        hung = children(server)[0]
+        number = number_of(server, hung)
+        hung.suspend()
+        until("it is not killed", lambda: not hung.is_running(), limit_s=60)
+        until("nobody took the place", lambda: ready(server, 2))
+        assert f"process {number} (pid {hung.pid}) is killed: it was silent for 30" in server.output
+
+
+@pytest.mark.slow
 def test_twenty_kills_one_after_the_other(models: Path) -> None:
     with group(models) as server:
-        for _ in range(20):
-            seen = kill_one_under_load(server, lambda: len(children(server)) == 2)
+        for time in range(20):
+            seen = kill_one_under_load(server, lambda: len(children(server)) == 2, first=100_000 * time)
             assert set(seen) <= {"200", "lost", "503 line_unavailable", "503 model_not_ready"}
         assert total(metrics(server), "glassai_process_restarts") == 20
