@@ -8,65 +8,43 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import partial
 
-import numpy as np
-
-from inference.decisions.admission import Admission, AdmissionPolicy
-from inference.decisions.scheduler import Decision, Expire, QueuePolicy, Refuse, Run, Scheduler
-from inference.errors import InferenceError, RunFailed, Stopping
+from inference.decisions.run_watch import Abandon, EndProcess, RunWatch, Terminate, WatchPolicy
+from inference.decisions.runner_load import Load
+from inference.decisions.scheduler import Decision, QueuePolicy, Refuse, Retire, Run, Scheduler
+from inference.errors import DeadlinePassed, InferenceError, RunFailed, RunHung, Stopping
+from inference.lane import Lane, Service
 from inference.model import ModelKey
-from inference.monitoring.counters import VersionMetrics
-from inference.request import Answer, Batch, Prediction, Request, Slice, Timings
-from inference.runtime.runner import BatchOutcome, Runner
-from inference.runtime.session import Session
-from inference.tensor import Tensors
+from inference.request import Answer, Batch, Prediction, Priority, Request, Timings
+from inference.runtime.runner import BatchOutcome
 
 log = logging.getLogger(__name__)
 
 RUNNER_STOP_S = 5.0  # a runner that is still inside a session call after this is left behind
-CANARY_BYTES_MAX = 1024 * 1024  # of a request that is kept as a version's canary
 Done = Callable[[Answer], None]
-
-
-@dataclass(slots=True)
-class _Cut:
-    """A request that was cut into slices, and the slices of it that are back."""
-
-    rows_left: int
-    started_s: float
-    run_s: float = 0.0
-    parts: list[tuple[int, Tensors]] = field(default_factory=list)
-    non_finite: set[str] = field(default_factory=set)
-
-
-@dataclass(slots=True, eq=False)
-class _Lane:
-    """One served version: its queue, its runners and what waits for a quiet moment."""
-
-    scheduler: Scheduler
-    runners: dict[int, Runner]
-    batched: bool
-    canary: Tensors
-    canary_runs: bool
-    metrics: VersionMetrics
-    started_s: dict[int, float] = field(default_factory=dict)
-    quiet_calls: deque[tuple[Callable[[], object], asyncio.Future[object]]] = field(default_factory=deque)
 
 
 class Engine:
     """Takes requests for open versions and answers them. All methods belong to the loop's thread.
 
     `clock` gives seconds and never goes back (`time.monotonic`); deadlines of requests are times of this clock.
+    `give_up(reason)` is called when only a new process helps: too many runs hang that cannot be stopped.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        give_up: Callable[[str], object] | None = None,
+        watch: WatchPolicy | None = None,
+    ) -> None:
         self.clock = clock
-        self._lanes: dict[ModelKey, _Lane] = {}
+        self._give_up = give_up or log.critical
+        self._watch = RunWatch(watch)
+        self._lanes: dict[ModelKey, Lane] = {}
         self._waiters: dict[Request, Done] = {}
-        self._cut: dict[Request, _Cut] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
         self._stopping = False
@@ -84,32 +62,12 @@ class Engine:
 
     # ---- versions ----------------------------------------------------------------------------------------------------
 
-    def open(
-        self,
-        key: ModelKey,
-        session: Session,
-        policy: QueuePolicy,
-        bounds: AdmissionPolicy,
-        *,
-        runners: int,
-        batched: bool,
-        canary: Tensors,
-        canary_runs: bool = True,
-        metrics: VersionMetrics,
-    ) -> None:
-        """Serve this version with `runners` threads.
-
-        `canary` tells a broken model from broken inputs. If it is not known to run, the first small request that is
-        answered takes its place.
-        """
+    def open(self, service: Service) -> None:
+        """Serve this version, with as few runners as it may have."""
+        key = service.key
         assert key not in self._lanes, f"{key} is open already"
-        scheduler = Scheduler(policy, Admission(bounds))
-        lane = _Lane(scheduler, {}, batched, canary, canary_runs, metrics)
-        for number in range(runners):
-            lane.runners[number] = Runner(f"{key}#{number}", session)
-            lane.runners[number].start()
-            scheduler.runner_idle(number, self.clock())
-        self._lanes[key] = lane
+        self._lanes[key] = Lane(service)
+        self.grow(key, service.runners.runners_min)
 
     def close(self, key: ModelKey) -> bool:
         """Stop serving this version; callers that still wait are told. False if a runner did not come back in time."""
@@ -118,6 +76,7 @@ class Engine:
             self._end(lane, request, Stopping(), self.clock())
         for _, future in lane.quiet_calls:
             future.cancel()
+        self._watch.forget(key)
         stopped = [runner.stop(RUNNER_STOP_S) for runner in lane.runners.values()]
         return all(stopped)
 
@@ -129,7 +88,39 @@ class Engine:
         """The scheduler of a version, to be read (depth, runners), not driven."""
         return self._lanes[key].scheduler
 
+    def grow(self, key: ModelKey, by: int) -> None:
+        """So many runners more."""
+        lane = self._lanes[key]
+        for _ in range(by):
+            self._obey(lane, lane.scheduler.runner_idle(lane.new_runner(), self.clock()))
+        self._call_quietly(lane)
+
+    def shrink(self, key: ModelKey, by: int) -> None:
+        """So many runners fewer: idle ones now, busy ones after their batch."""
+        lane = self._lanes[key]
+        self._obey(lane, lane.scheduler.retire(by))
+
+    def loads(self) -> dict[ModelKey, Load]:
+        """What each version did since it was opened, for scaling."""
+        now = self.clock()
+        return {key: lane.load(now) for key, lane in self._lanes.items()}
+
+    def hung_s(self, key: ModelKey) -> float | None:
+        """The limit in seconds that a run of this version has passed, until a run of it ends as it should; or None."""
+        return self._watch.hung(key)
+
     # ---- requests ----------------------------------------------------------------------------------------------------
+
+    def refusal(self, key: ModelKey, priority: Priority, deadline_s: float) -> InferenceError | None:
+        """Why a request of this version would be refused whatever it holds, or None: said before it is read."""
+        lane = self._lanes.get(key)
+        if self._stopping or lane is None:
+            return Stopping()
+        error = lane.admission.judge_time(priority, 1, deadline_s, self.clock())
+        if error is not None:
+            lane.totals.refused_unread(error)
+            lane.metrics.count_error(error.reason)
+        return error
 
     def submit(self, request: Request, done: Done) -> None:
         """Accept or refuse. `done` is called once, on this loop, maybe before this returns."""
@@ -138,9 +129,13 @@ class Engine:
             done(Stopping())
             return
         self._waiters[request] = done
-        self._obey(lane, lane.scheduler.submit(request, self.clock()))
-        if self._timer is None or request.deadline_s < self._timer_s:
-            self._arm(request.deadline_s)
+        decisions = lane.scheduler.submit(request, self.clock())
+        if decisions:
+            self._obey(lane, decisions)
+        if request in self._waiters:
+            lane.totals.accepted(request)
+            if self._timer is None or request.deadline_s < self._timer_s:
+                self._arm(request.deadline_s)
 
     def ask(self, request: Request) -> asyncio.Future[Answer]:
         """Submit, and get the answer as a future that never fails; who stops waiting for it calls `cancel`."""
@@ -167,9 +162,9 @@ class Engine:
         """The caller has left: its place is free, nothing of it that has not started will run. No-op once answered."""
         if self._waiters.pop(request, None) is None:
             return
-        self._cut.pop(request, None)
         lane = self._lanes.get(request.model)
         if lane is not None:
+            lane.forget(request)
             lane.scheduler.cancel(request)
             lane.metrics.count_error("cancelled")
         self._note_drained()
@@ -197,30 +192,52 @@ class Engine:
 
     # ---- obeying -----------------------------------------------------------------------------------------------------
 
-    def _obey(self, lane: _Lane, decisions: list[Decision]) -> None:
+    def _obey(self, lane: Lane, decisions: list[Decision]) -> None:
         for decision in decisions:
             if isinstance(decision, Run):
                 self._run(lane, decision.runner, decision.batch)
-            elif isinstance(decision, (Refuse, Expire)):
+            elif isinstance(decision, Retire):
+                lane.runners.pop(decision.runner).stop(0.0)
+            else:
                 log.debug("%s", decision)
+                if isinstance(decision, Refuse):
+                    lane.totals.refused(decision.request, decision.error)
                 self._end(lane, decision.request, decision.error, self.clock())
 
-    def _run(self, lane: _Lane, number: int, batch: Batch) -> None:
+    def _run(self, lane: Lane, number: int, batch: Batch) -> None:
         loop = asyncio.get_running_loop()
-        lane.started_s[number] = self.clock()
+        now = self.clock()
+        lane.started_s[number] = now
+        lane.totals.batch_started(number, batch, now)
+        rows = batch.rows
+        self._watch_run(lane, number, rows, now)
 
         def done(outcome: BatchOutcome) -> None:  # in the runner's thread
-            loop.call_soon_threadsafe(self._finished, lane, number, batch, outcome)
+            loop.call_soon_threadsafe(self._finished, lane, number, batch, rows, outcome)
 
-        lane.runners[number].run(batch, lane.batched, lane.canary, done)
+        def again() -> None:  # in the runner's thread, before it calls the session once more
+            loop.call_soon_threadsafe(self._runs_again, lane, number, rows)
 
-    def _finished(self, lane: _Lane, number: int, batch: Batch, outcome: BatchOutcome) -> None:
+        lane.runners[number].run(batch, lane.batched, lane.canary, done, again)
+
+    def _watch_run(self, lane: Lane, number: int, rows: int, now: float) -> None:
+        due_s = self._watch.start(lane.key, number, lane.run_limit_base_s(rows), now)
+        if self._timer is None or due_s < self._timer_s:
+            self._arm(due_s)
+
+    def _runs_again(self, lane: Lane, number: int, rows: int) -> None:
+        if number in lane.started_s:
+            self._watch_run(lane, number, rows, self.clock())
+
+    def _finished(self, lane: Lane, number: int, batch: Batch, rows: int, outcome: BatchOutcome) -> None:
         started_s = lane.started_s.pop(number)
+        self._watch.end(lane.key, number)
+        run_s, now = outcome.run_s, self.clock()
+        lane.totals.batch_finished(number, rows, now)
         answered = list(zip(batch.slices, outcome.results, strict=True))
         for part, result in answered:
             if result.error is not None:
                 lane.scheduler.cancel(part.request)
-        rows, run_s, now = batch.rows, outcome.run_s, self.clock()
         self._obey(lane, lane.scheduler.runner_idle(number, now, run_s))
         lane.metrics.observe_batch(rows, run_s)
         for part, result in answered:
@@ -230,52 +247,67 @@ class Engine:
             if result.outputs is None:
                 self._end(lane, request, result.error or RunFailed(str(request.model), "it gave no answer"), now)
                 continue
-            if not lane.canary_runs and request.byte_count <= CANARY_BYTES_MAX:
-                lane.canary, lane.canary_runs = request.inputs, True
+            lane.adopt_canary(request)
             if part.stop - part.start == request.rows:
                 timings = Timings(started_s - request.arrived_s, run_s, rows)
                 prediction = Prediction(request.id, request.model, result.outputs, timings, result.non_finite)
                 self._end(lane, request, prediction, now)
-            elif (whole := self._put_together(part, result.outputs, result.non_finite, started_s, run_s)) is not None:
+            elif (whole := lane.put_together(part, result.outputs, result.non_finite, started_s, run_s)) is not None:
                 self._end(lane, request, whole, now)
-        self._call_quietly(lane)
+        if lane.quiet_calls:
+            self._call_quietly(lane)
 
-    def _put_together(
-        self, part: Slice, outputs: Tensors, non_finite: tuple[str, ...], started_s: float, run_s: float
-    ) -> Prediction | None:
-        """The answer to a cut request once all of its slices are back."""
-        request = part.request
-        cut = self._cut.get(request)
-        if cut is None:
-            cut = self._cut[request] = _Cut(request.rows, started_s)
-        cut.rows_left -= part.rows
-        cut.run_s += run_s
-        cut.parts.append((part.start, outputs))
-        cut.non_finite.update(non_finite)
-        if cut.rows_left:
-            return None
-        ordered = [tensors for _, tensors in sorted(cut.parts, key=lambda item: item[0])]
-        whole = {name: np.concatenate([tensors[name] for tensors in ordered]) for name in outputs}
-        timings = Timings(cut.started_s - request.arrived_s, cut.run_s, part.rows)
-        return Prediction(request.id, request.model, whole, timings, tuple(sorted(cut.non_finite)))
-
-    def _end(self, lane: _Lane, request: Request, answer: Answer, now: float) -> None:
+    def _end(self, lane: Lane, request: Request, answer: Answer, now: float) -> None:
         """Answer the caller and forget the request."""
         done = self._waiters.pop(request, None)
         if done is None:
             return
-        if self._cut:
-            self._cut.pop(request, None)
+        lane.forget(request)
         if isinstance(answer, InferenceError):
             lane.scheduler.cancel(request)
             lane.metrics.count_error(answer.reason)
+            if isinstance(answer, DeadlinePassed):
+                lane.admission.answered(request, now)
         else:
             lane.metrics.observe_answer(answer.timings.queue_s, now - request.arrived_s)
+            lane.admission.answered(request, now)
         done(answer)
         if self._drained is not None:
             self._note_drained()
 
-    def _call_quietly(self, lane: _Lane) -> None:
+    # ---- runs that hang ----------------------------------------------------------------------------------------------
+
+    def _stop_hung_runs(self, now: float) -> None:
+        for decision in self._watch.tick(now):
+            lane = self._lanes.get(decision.version)
+            if lane is None or decision.runner not in lane.started_s:
+                continue
+            if isinstance(decision, Terminate):
+                log.error("model %s: a run takes longer than %g s and is stopped", lane.key, decision.limit_s)
+                lane.runners[decision.runner].interrupt(decision.limit_s)
+            else:
+                self._abandon(lane, decision, now)
+
+    def _abandon(self, lane: Lane, decision: Abandon | EndProcess, now: float) -> None:
+        """The run cannot be stopped: its thread is left to itself, and another takes its place."""
+        number = decision.runner
+        loop = asyncio.get_running_loop()
+        came_back = partial(self._watch.end, lane.key, number)
+        if not lane.runners[number].abandon(lambda: _call_on(loop, came_back)):
+            return  # it ended this moment, and its outcome is on its way
+        del lane.runners[number], lane.started_s[number]
+        lane.totals.runner_lost(number, now)
+        for part in lane.scheduler.runner_lost(number, now):
+            self._end(lane, part.request, RunHung(str(lane.key), decision.limit_s), now)
+        if isinstance(decision, EndProcess):
+            self._give_up(f"model {lane.key}: a run hangs, cannot be stopped, and too many threads are lost already")
+            return
+        log.error("model %s: a run could not be stopped; its thread is given up and replaced", lane.key)
+        self.grow(lane.key, 1)
+
+    # ---- quiet calls -------------------------------------------------------------------------------------------------
+
+    def _call_quietly(self, lane: Lane) -> None:
         while lane.quiet_calls:
             number = lane.scheduler.borrow_idle()
             if number is None:
@@ -283,7 +315,7 @@ class Engine:
             function, future = lane.quiet_calls.popleft()
             self._call(lane, number, function, future)
 
-    def _call(self, lane: _Lane, number: int, function: Callable[[], object], future: asyncio.Future[object]) -> None:
+    def _call(self, lane: Lane, number: int, function: Callable[[], object], future: asyncio.Future[object]) -> None:
         loop = asyncio.get_running_loop()
 
         def done(result: object) -> None:  # in the runner's thread
@@ -291,7 +323,7 @@ class Engine:
 
         lane.runners[number].call(function, done)
 
-    def _quiet_call_done(self, lane: _Lane, number: int, future: asyncio.Future[object], result: object) -> None:
+    def _quiet_call_done(self, lane: Lane, number: int, future: asyncio.Future[object], result: object) -> None:
         self._obey(lane, lane.scheduler.runner_idle(number, self.clock()))
         if future.done():
             return
@@ -316,9 +348,19 @@ class Engine:
 
     def _tick(self) -> None:
         self._timer = None
+        now = self.clock()
         for lane in list(self._lanes.values()):
-            self._obey(lane, lane.scheduler.tick(self.clock()))
-        deadlines = [lane.scheduler.next_deadline() for lane in self._lanes.values()]
+            self._obey(lane, lane.scheduler.tick(now))
+        self._stop_hung_runs(now)
+        deadlines = [self._watch.next_deadline(), *(lane.scheduler.next_deadline() for lane in self._lanes.values())]
         upcoming = [deadline for deadline in deadlines if deadline is not None]
         if upcoming:
             self._arm(min(upcoming))
+
+
+def _call_on(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
+    """Call it on the loop, if that still runs."""
+    try:
+        loop.call_soon_threadsafe(function)
+    except RuntimeError:
+        log.debug("a thread came back after its loop had ended")

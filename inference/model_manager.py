@@ -7,38 +7,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Hashable
+import os
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from inference.decisions.admission import AdmissionPolicy
-from inference.decisions.scheduler import QueuePolicy
+from inference.decisions.runner_need import ScalingPolicy
+from inference.decisions.scaling import Grow, Scaling
 from inference.engine import Engine
-from inference.errors import (
-    InferenceError,
-    InputsRejected,
-    ModelNotFound,
-    ModelNotReady,
-    ModelPackageInvalid,
-    RunFailed,
-    VersionNotFound,
-)
-from inference.model import ModelKey, ModelSpec, Signature
-from inference.model_repository import ModelPackage, choose_versions, read_package, scan, signature_problems
+from inference.errors import InferenceError, InputsRejected, ModelNotFound, ModelNotReady, RunFailed, VersionNotFound
+from inference.model import ModelKey
+from inference.model_repository import choose_versions, read_package, scan, signature_problems
 from inference.monitoring.counters import VersionMetrics
-from inference.pipeline.build import Pipeline, build_pipeline
+from inference.pipeline.build import build_pipeline
 from inference.pipeline.sensor_window import SensorWindowInput
-from inference.protocols.call_limits import NO_LIMITS, PRIORITIES, CallLimits
-from inference.request import Priority, Request
+from inference.protocols.call_limits import CallLimits
+from inference.request import Priority
 from inference.runtime.isolation import provider_for
 from inference.runtime.knee import KneeMeasurement
-from inference.runtime.profile import BatchProfile, probe
+from inference.runtime.profile import probe
 from inference.runtime.profile_cache import ProfileCache
-from inference.runtime.session import Session, SessionProvider
+from inference.runtime.session import SessionProvider
+from inference.served_model import ServedModel
 from inference.settings import Settings
-from inference.tensor import Tensors, byte_count
+from inference.start_errors import ModelPackageInvalid
 
 log = logging.getLogger(__name__)
 
@@ -54,71 +48,6 @@ class MetricsSource(Protocol):
     def for_version(self, key: ModelKey) -> VersionMetrics:
         """The counters of one version."""
         ...
-
-
-@dataclass(slots=True, eq=False)
-class ServedModel:
-    """A version that answers: what it takes, how its records become tensors, how it batches."""
-
-    package: ModelPackage
-    signature: Signature
-    session: Session
-    pipeline: Pipeline
-    profile: BatchProfile
-    metrics: VersionMetrics
-    timeout_max_s: float
-    key: ModelKey = field(init=False)
-    label: str = field(init=False)  # the key as text
-    _input_names: tuple[str, ...] = field(init=False)
-    _priority: Priority = field(init=False)
-    _timeout_s: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.key = self.package.key
-        self.label = str(self.key)
-        self._input_names = tuple(spec.name for spec in self.signature.inputs)
-        limits = self.package.spec.limits
-        self._priority = PRIORITIES[limits.priority]
-        own_s = self.timeout_max_s if limits.timeout_ms is None else limits.timeout_ms / 1000
-        self._timeout_s = min(own_s, self.timeout_max_s)
-
-    @property
-    def spec(self) -> ModelSpec:
-        """What the package declares."""
-        return self.package.spec
-
-    @property
-    def bare(self) -> bool:
-        """True for a model.onnx without a model.toml."""
-        return self.package.bare
-
-    def request(
-        self,
-        tensors: Tensors,
-        *,
-        request_id: str,
-        now: float,
-        limits: CallLimits = NO_LIMITS,
-        parameters: Hashable = (),
-    ) -> Request:
-        """A Request for these inputs that came at `now`. Raises InvalidTensor that names every misfit."""
-        self.signature.check(self.label, tensors)  # so names and dtypes are equal over all requests of a version
-        rows = 1
-        shapes: tuple[tuple[int, ...], ...] = ()
-        if self.profile.batched:  # so all inputs name axis 0 alike, and the check has made their sizes equal
-            shapes = tuple([tensors[name].shape for name in self._input_names])
-            rows = shapes[0][0]
-            shapes = tuple([shape[1:] for shape in shapes])
-        priority, deadline_s = self.place(now, limits)
-        size = byte_count(tensors)
-        group = (shapes, parameters)
-        return Request(request_id, self.key, tensors, rows, size, group, deadline_s, now, priority)
-
-    def place(self, now: float, limits: CallLimits) -> tuple[Priority, float]:
-        """Band and deadline of a call that came at `now`: its own limits, else the model's."""
-        priority, timeout_s = limits
-        due_s = self._timeout_s if timeout_s is None or timeout_s > self.timeout_max_s else timeout_s
-        return self._priority if priority is None else priority, now + due_s
 
 
 @dataclass(slots=True, eq=False)
@@ -149,6 +78,7 @@ class ModelManager:
         self._provider = provider
         self._metrics = metrics
         self._profiles = ProfileCache(settings.runtime.profile_cache)
+        self._scaling = Scaling(scaling_policy(settings))
         self._versions: dict[ModelKey, VersionStatus] = {}
         self._latest: dict[str, VersionStatus] = {}
         self._loaders = ThreadPoolExecutor(LOADERS, thread_name_prefix="loader")
@@ -171,6 +101,8 @@ class ModelManager:
         for problem in self.problems:
             log.error("%s", problem)
         self._spawn(self._load_all(folder))
+        if self._settings.scaling.enabled:
+            self._spawn(self._keep_scaling())
 
     async def stop(self) -> None:
         """Close every version. The engine has been drained before."""
@@ -243,6 +175,10 @@ class ModelManager:
             why = ": " + "; ".join(status.problems) if status.problems else ""
             return Readiness(False, (f"{status.key}: {status.state}{why}",))
         limit_s = self._settings.health.canary_max_age_s
+        if (hung_s := self._engine.hung_s(status.key)) is not None:
+            return Readiness(False, (f"{status.key}: a run has taken longer than {hung_s:g} s and was given up",))
+        if status.served is not None and (why := status.served.session.unready):
+            return Readiness(False, (f"{status.key}: {why}",))
         if status.answered_s is None:
             return Readiness(False, (f"{status.key}: its canary has not answered yet",))
         age_s = self._engine.clock() - status.answered_s
@@ -275,17 +211,7 @@ class ModelManager:
             status.state, status.problems = "failed", (f"{type(error).__name__}: {error}",)
             log.exception("model %s cannot be loaded", status.key)
             return
-        self._engine.open(
-            status.key,
-            served.session,
-            self._policy(served),
-            self._bounds(served),
-            runners=self._settings.scaling.runners_min,
-            batched=served.profile.batched,
-            canary=served.profile.canary,
-            canary_runs=served.profile.probed,
-            metrics=served.metrics,
-        )
+        self._engine.open(served.service(self._settings))
         status.served, status.state = served, "ready"
         self._show_gauges(status, served)
         log.info("model %s is served: %s", status.key, served.profile.reason)
@@ -302,11 +228,14 @@ class ModelManager:
         watch("glassai_requests_pending", lambda: scheduler.live_requests)
         watch("glassai_runners", lambda: scheduler.runners)
         watch("glassai_runners_idle", lambda: scheduler.idle_runners)
+        watch("glassai_runners_wanted", lambda: self._scaling.wanted(status.key))
+        watch("glassai_runner_utilisation", lambda: self._scaling.utilisation(status.key))
         watch("glassai_batch_rows_limit", lambda: scheduler.policy.batch_rows_max or 1)
         watch("glassai_model_ready", lambda: self.model_readiness(*status.key).ready)
         inputs = served.pipeline.inputs
         if isinstance(inputs, SensorWindowInput):
             watch("glassai_lines", lambda: len(inputs.lines))
+            watch("glassai_line_gaps", lambda: inputs.lines.gaps)
 
     def _open_package(self, folder: Path, key: ModelKey) -> ServedModel:
         """Everything slow about a load; in a loader's thread. Raises ModelPackageInvalid with all problems."""
@@ -325,12 +254,26 @@ class ModelManager:
         timeout_max_s = self._settings.server.request_timeout_s
         return ServedModel(package, session.signature, session, pipeline, profile, metrics, timeout_max_s)
 
-    def _policy(self, served: ServedModel) -> QueuePolicy:
-        knee = served.profile.knee if served.profile.batched else None
-        return QueuePolicy(served.label, knee, self._settings.queue.patience_s)
+    # ---- runners -----------------------------------------------------------------------------------------------------
 
-    def _bounds(self, served: ServedModel) -> AdmissionPolicy:
-        return AdmissionPolicy(served.label, self._settings.queue.rows_max, self._settings.queue.bytes_max)
+    async def _keep_scaling(self) -> None:
+        """Let the runners of all versions follow the load."""
+        while True:
+            await asyncio.sleep(self._settings.scaling.interval_s)
+            try:
+                self._scale()
+            except Exception:  # the next look may go well; without any, runners would stay as they are in silence
+                log.exception("the runners could not be fitted to the load")
+
+    def _scale(self) -> None:
+        engine = self._engine
+        for change in self._scaling.evaluate(engine.loads(), engine.clock()):
+            served = self.resolve(*change.key)
+            grow = isinstance(change, Grow)
+            (engine.grow if grow else engine.shrink)(change.key, change.by)
+            served.metrics.count_scaling("up" if grow else "down", change.cause, change.by)
+            verb = "more" if grow else "fewer"
+            log.info("model %s: runners: %d %s (%s)", change.key, change.by, verb, change.cause)
 
     # ---- signs of life -----------------------------------------------------------------------------------------------
 
@@ -369,8 +312,21 @@ class ModelManager:
             await asyncio.sleep(QUIET_PAUSE_S)
         knee = measurement.result()
         served.profile.knee, served.profile.knee_source = knee, "measured"
-        self._engine.change_policy(served.key, self._policy(served))
+        self._engine.change_policy(served.key, served.queue_policy(self._settings))
         loop = asyncio.get_running_loop()
         write = self._profiles.write
         await loop.run_in_executor(self._loaders, write, served.package.sha256, served.session.device, knee)
         log.info("model %s: batches of up to %d rows, as measured", served.key, knee)
+
+
+def scaling_policy(settings: Settings) -> ScalingPolicy:
+    """The settings of `scaling`, with the cores that this process may use."""
+    scaling = settings.scaling
+    cores = scaling.cores or max(1, len(os.sched_getaffinity(0)) // settings.server.processes)
+    return ScalingPolicy(
+        cores,
+        scaling.target_delay_ms / 1000,
+        scaling.interval_s,
+        scaling.grow_after_s,
+        scaling.shrink_after_s,
+    )

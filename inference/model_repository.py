@@ -17,12 +17,12 @@ import msgspec
 import numpy as np
 
 from inference.decisions.signature_fit import signature_problems as signature_problems
-from inference.errors import ModelPackageInvalid, ModelsFolderUnreadable
 from inference.fault import one_of, quoted
 from inference.model import ModelKey, ModelSpec
 from inference.protocols.model_toml import read_model_toml
 from inference.protocols.onnx_file import read_onnx
 from inference.settings import Versions
+from inference.start_errors import ModelPackageInvalid, ModelsFolderUnreadable
 from inference.tensor import Array, Tensors
 
 MODEL_FILE, TOML_FILE, MANIFEST_FILE = "model.onnx", "model.toml", "SHA256SUMS"

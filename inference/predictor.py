@@ -13,7 +13,7 @@ from types import TracebackType
 
 import numpy as np
 
-from inference.errors import InvalidValues, ModelPackageInvalid, NonFiniteOutput
+from inference.errors import InvalidValues, NonFiniteOutput
 from inference.fault import Fault
 from inference.model import ModelKey, ModelSpec
 from inference.model_repository import (
@@ -31,6 +31,7 @@ from inference.runtime.isolation import provider_for
 from inference.runtime.profile import KneeMeasurement, ProfileCache, probe
 from inference.runtime.session import OnnxSessionProvider
 from inference.settings import RuntimeSettings, Settings
+from inference.start_errors import ModelPackageInvalid
 from inference.tensor import Array, Tensors
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
-from inference.errors import SettingsInvalid
 from inference.fault import nearest, one_of, quoted
 from inference.settings import Settings, cross_problems
+from inference.start_errors import SettingsInvalid
 
 if sys.version_info >= (3, 11):
     import tomllib

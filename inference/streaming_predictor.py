@@ -7,14 +7,15 @@ import asyncio
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inference.errors import StartError
 from inference.settings import Settings
+from inference.start_errors import StartError
 from inference.version import VERSION
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EXIT_CANNOT_START = 2
+EXIT_GAVE_UP = 70  # EX_SOFTWARE of sysexits.h: whoever watches the process starts another
 GC_OBJECTS, GC_YOUNG_ROUNDS, GC_OLD_ROUNDS = 50_000, 20, 50  # 50,000 small objects are some 5 MB
 SWITCH_INTERVAL_S = 0.05  # longer than any single piece of Python in another thread takes
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -55,7 +57,8 @@ def build_parser(prog: str = "python -m inference.streaming_predictor") -> argpa
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m inference.streaming_predictor") -> int:
-    """Serve until a signal comes. Returns the exit status: 0 after a graceful stop, 2 if the server cannot start."""
+    """Serve until a signal comes. The exit status: 0 after a graceful stop, 2 if the server cannot start,
+    70 if runs hang that cannot be stopped."""
     from inference.settings_source import load_settings
 
     options = build_parser(prog).parse_args(argv)
@@ -71,18 +74,30 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m inference.str
     given = {key: value for key, value in overrides.items() if value is not None}
     try:
         loaded = load_settings(options.config, os.environ, given)
-        serve(loaded.settings)
+        return serve(loaded.settings)
     except StartError as error:
         print(f"glassai: {error}", file=sys.stderr)  # noqa: T201 - the caller's terminal is where this belongs
         return EXIT_CANNOT_START
-    return 0
 
 
-def serve(settings: Settings) -> None:
-    """Serve with these settings until a signal comes. Raises StartError."""
+class GiveUp:
+    """Ends the process as a signal would, once the engine says that only a new one helps."""
+
+    def __init__(self) -> None:
+        self.status = 0
+
+    def __call__(self, reason: str) -> None:
+        """Answer what can be answered, then end with EXIT_GAVE_UP."""
+        log.critical("this process ends, for another to take its place: %s", reason)
+        self.status = EXIT_GAVE_UP
+        signal.raise_signal(signal.SIGTERM)
+
+
+def serve(settings: Settings) -> int:
+    """Serve with these settings until a signal comes. Returns the exit status. Raises StartError."""
     if settings.server.processes > 1:
         serve_with_processes(settings)
-        return
+        return 0
     import uvloop
 
     from inference.monitoring.logs import configure
@@ -93,7 +108,7 @@ def serve(settings: Settings) -> None:
     listener = listen(settings.server.host, settings.server.port)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, listener))
+            return runner.run(_serve(settings, listener))
     finally:
         listener.close()
 
@@ -125,16 +140,15 @@ def serve_as_child(descriptor: int) -> int:
     tune_the_interpreter()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve_as_member(settings, member))
+            return runner.run(_serve_as_member(settings, member))
     except StartError as error:
         member.tell(CannotStart(str(error)))
         return EXIT_CANNOT_START
     finally:
         member.tidy_up()
-    return 0
 
 
-async def _serve_as_member(settings: Settings, member: Member) -> None:
+async def _serve_as_member(settings: Settings, member: Member) -> int:
     from inference.engine import Engine
     from inference.model_manager import ModelManager
     from inference.monitoring.logs import PredictionLog
@@ -143,13 +157,14 @@ async def _serve_as_member(settings: Settings, member: Member) -> None:
     from inference.runtime.session import OnnxSessionProvider
 
     member.start()
-    orders, metrics, engine = member.orders, Metrics(), Engine()
+    give_up = GiveUp()
+    orders, metrics, engine = member.orders, Metrics(), Engine(give_up=give_up)
     models = ModelManager(settings, engine, OnnxSessionProvider(), metrics)
     models.start()
     from inference.servers.handover import Neighbours
     from inference.servers.inference_api import InferenceApi
+    from inference.servers.lifecycle import MemberServer
     from inference.servers.listener import listen
-    from inference.servers.member import MemberServer
     from inference.servers.metrics_page import MetricsPage
     from inference.servers.routes import build_app
 
@@ -168,6 +183,7 @@ async def _serve_as_member(settings: Settings, member: Member) -> None:
     finally:
         neighbours.stop()
         await models.stop()
+    return give_up.status
 
 
 def tune_the_interpreter() -> None:
@@ -180,14 +196,14 @@ def tune_the_interpreter() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> None:
+async def _serve(settings: Settings, listener: socket.socket) -> int:
     from inference.engine import Engine
     from inference.model_manager import ModelManager
     from inference.monitoring.metrics import Metrics
     from inference.runtime.session import OnnxSessionProvider
 
-    metrics = Metrics()
-    engine = Engine()
+    give_up = GiveUp()
+    metrics, engine = Metrics(), Engine(give_up=give_up)
     models = ModelManager(settings, engine, OnnxSessionProvider(), metrics)
     models.start()  # the loaders work while the HTTP modules are imported
     from inference.servers.lifecycle import Server
@@ -201,6 +217,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     finally:
         await models.stop()
         log.info("stopped")
+    return give_up.status
 
 
 def banner(host: str, port: int, names: Sequence[str], processes: int = 1) -> str:

@@ -11,8 +11,8 @@ import msgspec
 import typer
 
 from inference.cli.bench_command import bench
-from inference.errors import StartError
 from inference.settings import Settings
+from inference.start_errors import StartError
 from inference.version import VERSION
 
 EXIT_PROBLEMS = 1

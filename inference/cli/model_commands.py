@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from inference.errors import ModelPackageInvalid, StartError
 from inference.fault import nearest, one_of, quoted
 from inference.model import ModelKey, ModelSpec
 from inference.model_repository import (
@@ -21,6 +20,7 @@ from inference.runtime.isolation import provider_for
 from inference.runtime.profile import BatchProfile, probe
 from inference.runtime.session import OnnxSessionProvider, Session, SessionProvider
 from inference.settings import Settings
+from inference.start_errors import ModelPackageInvalid, StartError
 from inference.tensor import TensorSpec
 
 

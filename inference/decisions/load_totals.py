@@ -34,6 +34,12 @@ class LoadTotals:
             self._arrived_rows += request.rows
             self._refused_rows += request.rows
 
+    def refused_unread(self, error: InferenceError) -> None:
+        """A request has been refused before its rows were known; it counts as one row."""
+        if isinstance(error, (QueueFull, DeadlineUnreachable)):
+            self._arrived_rows += 1
+            self._refused_rows += 1
+
     def batch_started(self, runner: int, batch: Batch, now: float) -> None:
         """A runner took up a batch. A request's wait ends with its first slice."""
         waits = [now - part.request.arrived_s for part in batch.slices if not part.start]

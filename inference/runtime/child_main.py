@@ -13,11 +13,11 @@ import socket
 import sys
 from pathlib import Path
 
-from inference.errors import ModelPackageInvalid
 from inference.protocols.child_frames import Load, Loaded, LoadRefused, Ran, Run, RunRaised, tensor_heads
 from inference.runtime.cause import cause_of
 from inference.runtime.child_wire import Wire, WireClosed
 from inference.runtime.session import OnnxSessionProvider, Session, SessionProvider
+from inference.start_errors import ModelPackageInvalid
 from inference.tensor import Tensors
 
 PR_SET_PDEATHSIG = 1  # of prctl(2)

@@ -16,11 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from inference.errors import ModelNotReady, ModelPackageInvalid
+from inference.errors import ModelNotReady
 from inference.protocols.child_frames import Loaded
 from inference.runtime.child_process import Child, ChildDied, start_child
 from inference.runtime.session import RunStopped, model_label
 from inference.settings import RuntimeSettings
+from inference.start_errors import ModelPackageInvalid
 
 log = logging.getLogger(__name__)
 

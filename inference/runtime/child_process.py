@@ -10,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from inference.errors import ModelPackageInvalid
 from inference.protocols.child_frames import (
     FrameInvalid,
     Load,
@@ -24,6 +23,7 @@ from inference.protocols.child_frames import (
 )
 from inference.runtime.child_wire import Wire, WireClosed
 from inference.settings import RuntimeSettings
+from inference.start_errors import ModelPackageInvalid
 from inference.tensor import Tensors
 
 CHILD_MODULE = "inference.runtime.child_main"

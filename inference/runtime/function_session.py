@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from inference.device import Device
-from inference.errors import ModelPackageInvalid
 from inference.model import Signature
 from inference.runtime.session import RunStopped
 from inference.settings import RuntimeSettings
+from inference.start_errors import ModelPackageInvalid
 from inference.tensor import Tensors
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from inference.device import Device
-from inference.errors import ModelPackageInvalid
 from inference.model import Signature
 from inference.model_repository import external_data_problems
 from inference.protocols.onnx_file import OnnxFacts, read_onnx
 from inference.runtime.cause import cause_of
 from inference.runtime.devices import PROVIDER_LIBRARIES, Candidate, candidates, not_initialised
 from inference.settings import RuntimeSettings
+from inference.start_errors import ModelPackageInvalid
 from inference.tensor import ONNX_TYPES, Tensors, TensorSpec
 
 if TYPE_CHECKING:

@@ -67,6 +67,7 @@ class Connection(HttpToolsProtocol):
         self._held = b""  # received behind a full pipeline
         self._replay: bytes | None = None  # the head of a request whose wish for an upgrade is passed over
         self._refusal: InferenceError | None = None  # that waits for the answers before it
+        self._in_asgi: RequestResponseCycle | None = None  # the latest whose turn came; `cycle` is the latest received
         self._leaving = False  # our last byte was sent or is due; nothing that comes is read
 
     # ---- called by the transport -------------------------------------------------------------------------------------
@@ -85,9 +86,14 @@ class Connection(HttpToolsProtocol):
         """The caller is gone."""
         self._all.discard(self)
         super().connection_lost(exc)
+        cycle = self._in_asgi
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, in pieces, as long as no answers are owed to a pipeline."""
+        self._all.heard()
         size = len(data)
         self._received_bytes += size
         if self._leaving:
@@ -211,6 +217,7 @@ class Connection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         transport: Any = _GentleTransport(self)
         cycle.transport = transport
+        self._in_asgi = cycle
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:

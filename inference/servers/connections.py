@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -43,11 +44,16 @@ class LookedAfter(Protocol):
         ...
 
 
+def _nobody_listens() -> None:
+    pass
+
+
 class Connections:
     """Looks at every connection now and then, as long as there is one."""
 
-    def __init__(self, limits: ConnectionLimits) -> None:
+    def __init__(self, limits: ConnectionLimits, heard: Callable[[], None] = _nobody_listens) -> None:
         self.limits = limits
+        self.heard = heard  # told whenever bytes are read
         self._open: set[LookedAfter] = set()
         self._interval_s = min(LOOK_INTERVAL_S, limits.patience.shortest_s / 4)
         self._timer: asyncio.TimerHandle | None = None

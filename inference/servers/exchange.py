@@ -16,6 +16,7 @@ from inference.engine import Engine
 from inference.errors import InferenceError, MalformedBody, TooLarge, Unavailable, UnsupportedMedia
 from inference.monitoring.logs import PredictionLog
 from inference.request import Answer, Prediction, Request
+from inference.servers.loop_round import LoopRound
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -141,6 +142,7 @@ class Exchange(msgspec.Struct, eq=False):
     predictions: PredictionLog
     path_params: Mapping[str, str]
     receiving: Receiving | None = None
+    rounds: LoopRound | None = None
     body_whole: bool = False
     _waiting: asyncio.Future[Answer] | None = None
     _watcher: asyncio.Task[None] | None = None
@@ -167,6 +169,10 @@ class Exchange(msgspec.Struct, eq=False):
     def now(self) -> float:
         """Seconds of the engine's clock."""
         return self.engine.clock()
+
+    def arrived_s(self) -> float:
+        """When the bytes that are read now may have come, in seconds of the engine's clock."""
+        return self.engine.clock() if self.rounds is None else self.rounds.arrived_s()
 
     @property
     def ends_connection(self) -> bool:

@@ -36,6 +36,7 @@ from inference.servers.exchange import (
     Send,
     request_id_of,
 )
+from inference.servers.loop_round import LoopRound
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +136,7 @@ class App:
         self.observe = observe
         self.predictions = predictions
         self._watch = HangUpWatch()
+        self.rounds = LoopRound(engine.clock)
         self._request_ids = IdSource("req_")
         routes = [Route(page.path, endpoint=_Endpoint(self, page)) for page in pages]
         self._router = Router(routes=routes, redirect_slashes=False, default=_Endpoint(self, None))
@@ -162,7 +164,7 @@ class App:
         """This request as handlers see it."""
         request_id = request_id_of(headers, self._request_ids)
         limit, log_of = self._body_bytes_max, self.predictions
-        server = (self.engine, self._watch, limit, request_id, log_of, params, self._receiving)
+        server = (self.engine, self._watch, limit, request_id, log_of, params, self._receiving, self.rounds)
         return Exchange(scope, headers, receive, send, *server)
 
     async def answer(

@@ -10,12 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from inference.errors import InferenceError, InvalidValues, NonFiniteOutput, QueueFull, UnknownField, UnsupportedMedia
 from inference.fault import Fault
-from inference.model_manager import ModelManager, ServedModel
+from inference.model_manager import ModelManager
 from inference.pipeline.sample import Prepared, Sample
 from inference.protocols.call_limits import CallLimits, joined, read_fields, read_headers, read_timeout_text
 from inference.protocols.handover_frames import HandedRow
 from inference.protocols.inference_json import decode_call, encode_answer, encode_error, version_number
 from inference.request import Prediction
+from inference.served_model import ServedModel
 from inference.servers.exchange import Exchange, IdSource, Pending, Response, check_json_size
 from inference.servers.handover import Neighbours
 from inference.settings import Settings
@@ -95,7 +96,7 @@ class InferenceApi:
         """`predict_stream` of a JSON body that is here, up to the wait; None for whatever is not that simple."""
         if media_type(exchange.header(b"content-type")) != "application/json" or exchange.scope["query_string"]:
             return None
-        arrived_s = exchange.now()
+        arrived_s = exchange.arrived_s()
         headers = read_headers(exchange.headers, self._timeout_s)
         served, sample, own = self._read_json(body, arrived_s)
         limits = joined(headers, own)  # before the row enters its line's window
@@ -140,7 +141,7 @@ class InferenceApi:
 
     async def _read_and_begin(self, exchange: Exchange) -> Pending:
         """The request; body and sample are let go here, before it waits."""
-        arrived_s = exchange.now()
+        arrived_s = exchange.arrived_s()
         headers = read_headers(exchange.headers, self._timeout_s)
         served, sample, own = await self._read(exchange, arrived_s)
         limits = joined(headers, own)  # before the row enters its line's window

@@ -35,7 +35,9 @@ class Server(uvicorn.Server):
     def __init__(self, app: App, engine: Engine, settings: ServerSettings, drains: Sequence[Drain] = ()) -> None:
         limits = ConnectionLimits.of(settings, descriptors_for(settings.connections_max))
         connection = FastConnection if settings.fast_route else Connection
-        protocol: Any = partial(connection, all_connections=Connections(limits))  # uvicorn only ever calls it
+        protocol: Any = partial(
+            connection, all_connections=Connections(limits, app.rounds.heard)
+        )  # uvicorn only ever calls it
         config = uvicorn.Config(
             app,
             http=protocol,
@@ -82,3 +84,12 @@ class Server(uvicorn.Server):
         if not all(await asyncio.gather(*(drain(self._drain_limit_s) for drain in self._drains))):
             log.error("the drain limit of %g s has passed; requests without an answer were told", self._drain_limit_s)
         self.should_exit = True
+
+
+class MemberServer(Server):
+    """A server that ends when its parent says so; a signal that came to all processes is obeyed once."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain, then close, however often it is said. Hurry comes over the channel alone."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.stop)

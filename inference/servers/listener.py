@@ -6,7 +6,7 @@ import logging
 import resource
 import socket
 
-from inference.errors import AddressUnavailable
+from inference.start_errors import AddressUnavailable
 
 log = logging.getLogger(__name__)
 

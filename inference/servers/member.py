@@ -15,9 +15,8 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
+from typing import TYPE_CHECKING
 
-from inference.model_manager import ModelManager
 from inference.protocols.process_orders import (
     MESSAGE_BYTES_MAX,
     Alive,
@@ -27,24 +26,18 @@ from inference.protocols.process_orders import (
     decoded_order,
     encoded,
 )
-from inference.servers.lifecycle import CLOSE_LIMIT_S, Server
+
+if TYPE_CHECKING:  # models begin to load before the HTTP modules are imported
+    from inference.model_manager import ModelManager
+    from inference.servers.lifecycle import Server
 
 log = logging.getLogger(__name__)
 
 ALIVE_INTERVAL_S = 1.0
-ORPHAN_MARGIN_S = 5.0  # beyond the drain limit, for a process whose parent is gone
+ORPHAN_MARGIN_S = 10.0  # beyond the drain limit, for a process whose parent is gone
 LOADED_LIMIT_S = 30.0  # for the models of a replacement; until then its siblings take the connections
 LOOK_S = 0.02  # between two looks whether they are loaded
 EXIT_ORPHANED = 3
-
-
-class MemberServer(Server):
-    """A server that ends when its parent says so; a signal that came to all processes is obeyed once."""
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain, then close, however often it is said. Hurry comes over the channel alone."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self.stop)
 
 
 class Member:
@@ -122,7 +115,7 @@ class Member:
         log.error("the parent is gone: stopping")
         self.orphaned = True
         self._pass_on(StopOrder())
-        time.sleep(self.orders.settings.server.drain_limit_s + CLOSE_LIMIT_S + ORPHAN_MARGIN_S)
+        time.sleep(self.orders.settings.server.drain_limit_s + ORPHAN_MARGIN_S)
         os._exit(EXIT_ORPHANED)  # the loop hangs
 
     def _pass_on(self, order: StopOrder) -> None:

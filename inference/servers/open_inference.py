@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from inference.errors import InferenceError, MethodNotAllowed, ModelNotReady, NotFound, RouteNotFound, VersionNotFound
-from inference.model_manager import ModelManager, Readiness, ServedModel
-from inference.protocols.call_limits import joined, read_headers
+from inference.model_manager import ModelManager, Readiness
+from inference.protocols.call_limits import TIMEOUT_HEADER, joined, read_headers
 from inference.protocols.open_inference import (
     InferCall,
     read_header_length,
@@ -20,6 +20,7 @@ from inference.protocols.open_inference import (
     write_server_metadata,
 )
 from inference.request import Prediction
+from inference.served_model import ServedModel
 from inference.servers.exchange import Exchange, Pending, Response, check_json_size
 from inference.version import VERSION
 
@@ -110,6 +111,18 @@ class OpenInference:
             return response
         return await _compressed(response, accepted)
 
+    def refuse_early(self, exchange: Exchange) -> InferenceError | None:
+        """What headers alone say against it: the model's name, a limit, or a time that cannot be kept."""
+        if exchange.header(TIMEOUT_HEADER) is None:
+            return None
+        try:
+            limits = read_headers(exchange.headers, self._request_timeout_s)
+            served = self._models.resolve(*_model_of(exchange))
+        except InferenceError as error:
+            return error
+        priority, deadline_s = served.place(exchange.arrived_s(), limits)
+        return exchange.engine.refusal(served.key, priority, deadline_s)
+
     def begin(self, exchange: Exchange, body: bytes) -> Pending | None:
         """`infer` of a body that is here, up to the wait; None for a caller that may want its answer compressed."""
         if exchange.header(b"accept-encoding") is not None:
@@ -126,7 +139,7 @@ class OpenInference:
         request = served.request(
             call.inputs,
             request_id=exchange.request_id,
-            now=exchange.now(),
+            now=exchange.arrived_s(),
             limits=limits,
             parameters=call.group,
         )

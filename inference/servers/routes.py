@@ -51,7 +51,7 @@ def build_app(
             settings.server.body_timeout_s,
             settings.server.stall_timeout_s,
         ),
-        infer=PredictRoute("/v2/models/{name}/infer", protocol.infer, protocol.begin),
+        infer=PredictRoute("/v2/models/{name}/infer", protocol.infer, protocol.begin, protocol.refuse_early),
         pages=pages,
         body_bytes_max=settings.server.body_bytes_max,
         receiving_bytes_max=settings.server.receiving_bytes_max,

@@ -48,7 +48,7 @@ class RowStream:
 
         A valid row is part of its line's window when this returns.
         """
-        arrived_s = exchange.now()
+        arrived_s = exchange.arrived_s()
         served = self._models.resolve(query.model_name, query.version)
         sample = Sample({}, None, query.stream_id, time.time_ns() // 1000, arrived_s)
         if is_text:

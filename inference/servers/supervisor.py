@@ -25,7 +25,6 @@ from types import FrameType
 import msgspec
 
 from inference.decisions.process_watch import Decision, Kill, ProcessWatch, Start, Stop, WatchPolicy
-from inference.errors import StartError
 from inference.protocols.process_orders import (
     MESSAGE_BYTES_MAX,
     CannotStart,
@@ -37,6 +36,7 @@ from inference.protocols.process_orders import (
 )
 from inference.servers.listener import reserve
 from inference.settings import Settings
+from inference.start_errors import StartError
 
 log = logging.getLogger(__name__)
 

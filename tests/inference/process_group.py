@@ -33,7 +33,9 @@ def group(models: Path, *options: str, processes: int = 2, **env: str) -> Iterat
         with LiveServer(models, ["--processes", str(processes), *options], {"TMPDIR": str(temporary), **env}) as server:
             until("not all processes are ready", lambda: ready(server, processes))
             yield server
-            assert server.process.poll() is not None or server.stop() == 0
+            if server.process.poll() is None:
+                assert server.stop() == 0
+            assert left_behind(server) == []
     finally:
         shutil.rmtree(temporary)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 from collections.abc import AsyncIterator, Callable
 
@@ -10,11 +11,24 @@ import numpy as np
 import pytest
 
 from inference.decisions.admission import AdmissionPolicy
+from inference.decisions.run_watch import WatchPolicy
+from inference.decisions.runner_load import RunnerBounds
 from inference.decisions.scheduler import QueuePolicy
 from inference.engine import Engine
-from inference.errors import DeadlinePassed, InferenceError, InputsRejected, QueueFull, RunFailed, Stopping
+from inference.errors import (
+    DeadlinePassed,
+    DeadlineUnreachable,
+    InferenceError,
+    InputsRejected,
+    QueueFull,
+    RunFailed,
+    RunHung,
+    Stopping,
+)
+from inference.lane import Service
 from inference.model import Signature
 from inference.monitoring.counters import VersionMetrics
+from inference.request import Prediction, Priority
 from inference.runtime.function_session import FunctionSession
 from inference.tensor import Tensors, TensorSpec
 from tests.inference.requests import KEY, request
@@ -48,6 +62,19 @@ def adder() -> Adder:
     return Adder()
 
 
+def service(session: FunctionSession, knee: int | None, *, runners: int = 1, rows_max: int = 100) -> Service:
+    return Service(
+        KEY,
+        session,
+        QueuePolicy(str(KEY), knee),
+        AdmissionPolicy(str(KEY), rows_max, 10_000),
+        RunnerBounds(runners),
+        knee is not None,
+        CANARY,
+        VersionMetrics(KEY),
+    )
+
+
 Open = Callable[..., Engine]
 
 
@@ -55,20 +82,18 @@ Open = Callable[..., Engine]
 async def opened(adder: Adder) -> AsyncIterator[Open]:
     engines: list[Engine] = []
 
-    def make(knee: int | None = 4, *, runners: int = 1, rows_max: int = 100, canary_runs: bool = True) -> Engine:
+    def make(
+        knee: int | None = 4,
+        *,
+        runners: int = 1,
+        rows_max: int = 100,
+        canary_runs: bool = True,
+        timings_s: dict[int, float] | None = None,
+    ) -> Engine:
         engine = Engine()
         engines.append(engine)
-        engine.open(
-            KEY,
-            FunctionSession(SIGNATURE, adder),
-            QueuePolicy(str(KEY), knee),
-            AdmissionPolicy(str(KEY), rows_max, 10_000),
-            runners=runners,
-            batched=knee is not None,
-            canary=CANARY,
-            canary_runs=canary_runs,
-            metrics=VersionMetrics(KEY),
-        )
+        made = service(FunctionSession(SIGNATURE, adder), knee, runners=runners, rows_max=rows_max)
+        engine.open(dataclasses.replace(made, canary_runs=canary_runs, timings_s=timings_s or {}))
         return engine
 
     yield make
@@ -248,13 +273,86 @@ async def test_closing_tells_who_waits(opened: Open, adder: Adder):
     adder.gate.set()
     engine.close(KEY)
     assert isinstance(await asked, Stopping)
-    engine.open(
-        KEY,
-        FunctionSession(SIGNATURE, adder),
-        QueuePolicy(str(KEY), 4),
-        AdmissionPolicy(str(KEY), 10, 100),
-        runners=1,
-        batched=True,
-        canary=CANARY,
-        metrics=VersionMetrics(KEY),
-    )
+    engine.open(service(FunctionSession(SIGNATURE, adder), 4))
+
+
+async def test_runners_come_and_go_while_requests_are_answered(opened: Open, adder: Adder):
+    engine = opened(knee=1)
+    adder.gate.clear()
+    asked = [engine.ask(request(f"r{n}", now=engine.clock())) for n in range(3)]
+    await entered(adder)
+    engine.grow(KEY, 2)
+    await entered(adder)
+    await entered(adder)  # all three are inside the session
+    assert engine.scheduler(KEY).runners == 3
+    engine.shrink(KEY, 2)
+    assert engine.scheduler(KEY).runners == 1
+    adder.gate.set()
+    assert all(isinstance(answer, Prediction) for answer in await asyncio.gather(*asked))
+    assert isinstance(await engine.ask(request("after", now=engine.clock())), Prediction)
+    load = engine.loads()[KEY]
+    assert (load.arrived_rows, load.finished_rows, load.batches, load.runners) == (4, 4, 4, 1)
+
+
+async def test_what_cannot_be_in_time_is_refused_by_its_headers_alone_and_whole(opened: Open):
+    engine = opened(knee=1, timings_s={1: 0.5})
+    soon = engine.clock() + 0.1
+    unread = engine.refusal(KEY, Priority.NORMAL, soon)
+    assert isinstance(unread, DeadlineUnreachable)
+    assert unread.retry_after_s is not None
+    assert engine.refusal(KEY, Priority.NORMAL, engine.clock() + 10) is None
+    answer = await engine.ask(request("soon", now=engine.clock(), timeout_s=0.1))
+    assert isinstance(answer, DeadlineUnreachable)
+    assert engine.waiting_callers == 0
+    assert engine.loads()[KEY].refused_rows == 2
+
+
+class Stuck:
+    """Never answers by itself. `obeys`: ends when it is stopped; else it goes on until `free` is set."""
+
+    def __init__(self, *, obeys: bool) -> None:
+        self.free = threading.Event()
+        self.obeys = obeys
+        self.stopped = threading.Event()
+        self.calls = 0
+
+    def __call__(self, inputs: Tensors) -> Tensors:
+        self.calls += 1
+        if self.free.is_set():
+            return {"y": inputs["x"] + 1}
+        assert (self.stopped if self.obeys else self.free).wait(30)
+        if self.obeys:
+            self.free.set()
+            raise RuntimeError("terminated")
+        return {"y": inputs["x"] + 1}
+
+    def session(self) -> FunctionSession:
+        return FunctionSession(SIGNATURE, self, self.stopped.set)
+
+
+SHORT = WatchPolicy(floor_s=0.05, unpredicted_s=0.05, grace_s=0.05, late_s=10.0)
+
+
+async def test_a_hung_run_is_stopped_and_the_next_one_makes_the_model_ready_again():
+    engine, stuck = Engine(watch=SHORT), Stuck(obeys=True)
+    engine.open(service(stuck.session(), 1))
+    answer = await engine.ask(request("hangs", now=engine.clock()))
+    assert isinstance(answer, RunHung)
+    assert engine.hung_s(KEY) == 0.05
+    assert isinstance(await engine.ask(request("after", now=engine.clock())), Prediction)
+    assert engine.hung_s(KEY) is None
+    assert engine.scheduler(KEY).runners == 1
+    assert engine.close(KEY)
+
+
+async def test_a_thread_that_cannot_be_stopped_is_replaced_twice_then_the_process_is_given_up():
+    given_up: list[str] = []
+    engine, stuck = Engine(watch=SHORT, give_up=given_up.append), Stuck(obeys=False)
+    engine.open(service(stuck.session(), 1))
+    answers = [await engine.ask(request(f"r{n}", now=engine.clock())) for n in range(3)]
+    assert [type(answer) for answer in answers] == [RunHung] * 3
+    assert len(given_up) == 1
+    assert "cannot be stopped" in given_up[0]
+    assert engine.scheduler(KEY).runners == 0
+    stuck.free.set()
+    assert engine.close(KEY)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,24 @@ import numpy as np
 import pytest
 
 from inference.engine import Engine
-from inference.errors import InvalidTensor, ModelNotFound, ModelNotReady, ModelsFolderUnreadable, VersionNotFound
-from inference.model_manager import ModelManager
+from inference.errors import ModelNotFound, ModelNotReady, VersionNotFound
+from inference.model import Signature
+from inference.model_manager import ModelManager, scaling_policy
 from inference.monitoring.metrics import Metrics
 from inference.protocols.call_limits import CallLimits
+from inference.request import Prediction
+from inference.runtime.function_session import FunctionSession, FunctionSessionProvider
 from inference.runtime.session import OnnxSessionProvider
-from inference.settings import HealthSettings, ModelsSettings, RuntimeSettings, Settings
+from inference.settings import (
+    HealthSettings,
+    ModelsSettings,
+    RuntimeSettings,
+    ScalingSettings,
+    ServerSettings,
+    Settings,
+)
+from inference.start_errors import ModelsFolderUnreadable
+from inference.tensor import Tensors, TensorSpec
 from tests.inference import tiny_models
 
 Start = Callable[..., ModelManager]
@@ -167,23 +181,6 @@ async def test_a_model_that_cannot_be_probed_runs_alone_and_its_canary_shows_tha
     assert manager.readiness().ready
 
 
-async def test_rows_that_disagree_over_inputs_are_refused(tmp_path: Path, start: Start):
-    tiny_models.package(tmp_path, "two", 1, tiny_models.two_inputs)
-    served = (await ended(start())).resolve("two")
-    inputs = {"a": np.ones((2, 2), np.float32), "b": np.ones((3, 2), np.float32)}
-    with pytest.raises(InvalidTensor, match="batch"):
-        served.request(inputs, request_id="r", now=0.0)
-
-
-async def test_inputs_in_another_order_share_a_batch(tmp_path: Path, start: Start):
-    tiny_models.package(tmp_path, "two", 1, tiny_models.two_inputs)
-    served = (await ended(start())).resolve("two")
-    a, b = np.ones((1, 2), np.float32), np.ones((1, 2), np.float32)
-    one = served.request({"a": a, "b": b}, request_id="r", now=0.0)
-    other = served.request({"b": b, "a": a}, request_id="r", now=0.0)
-    assert one.group == other.group
-
-
 async def test_the_knee_is_measured_after_the_start_and_remembered(tmp_path: Path, start: Start):
     tiny_models.package(tmp_path, "adder", 1, tiny_models.adder)
     manager = await ended(start())
@@ -193,3 +190,69 @@ async def test_the_knee_is_measured_after_the_start_and_remembered(tmp_path: Pat
     again = await ended(start())
     assert again.resolve("adder").profile.knee_source == "cache"
     assert again.resolve("adder").profile.knee == profile.knee
+
+
+class Gated:
+    """y = x once its gate is open."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, inputs: Tensors) -> Tensors:
+        assert self.gate.wait(30)
+        return {"y": inputs["x"]}
+
+
+async def test_runners_follow_the_load_within_the_cores(tmp_path: Path):
+    tiny_models.package(tmp_path, "adder", 1, tiny_models.adder)
+    signature = Signature((TensorSpec("x", "FP32", (1, 1)),), (TensorSpec("y", "FP32", (1, 1)),))
+    gated = Gated()
+    settings = Settings(
+        models=ModelsSettings(folder=str(tmp_path)),
+        runtime=RuntimeSettings(profile_cache=""),
+        scaling=ScalingSettings(cores=2, interval_s=0.01, grow_after_s=0.02, target_delay_ms=1.0),
+    )
+    engine, metrics = Engine(), Metrics()
+    manager = ModelManager(
+        settings, engine, FunctionSessionProvider({"adder": FunctionSession(signature, gated)}), metrics
+    )
+    manager.start()
+    try:
+        served = (await ended(manager)).resolve("adder")
+        gated.gate.clear()
+        inputs = {"x": np.ones((1, 1), np.float32)}
+        asked = [engine.ask(served.request(inputs, request_id="r", now=engine.clock())) for _ in range(50)]
+        await until(lambda: engine.scheduler(served.key).runners == 2)
+        gated.gate.set()
+        assert all(isinstance(answer, Prediction) for answer in await asyncio.gather(*asked))
+        assert sum(served.metrics.scaling_changes.values()) >= 1
+        assert engine.scheduler(served.key).runners <= 2
+    finally:
+        gated.gate.set()
+        await manager.stop()
+
+
+def test_the_cores_are_shared_by_the_processes() -> None:
+    cores = len(os.sched_getaffinity(0))
+    assert scaling_policy(Settings()).cores == cores
+    assert scaling_policy(Settings(server=ServerSettings(processes=cores))).cores == 1
+    assert scaling_policy(Settings(scaling=ScalingSettings(cores=7), server=ServerSettings(processes=2))).cores == 7
+
+
+async def test_a_model_whose_process_is_away_is_not_ready_and_says_why(tmp_path: Path):
+    tiny_models.package(tmp_path, "adder", 1, tiny_models.adder)
+    session = FunctionSession(
+        Signature((TensorSpec("x", "FP32", (1, 1)),), (TensorSpec("y", "FP32", (1, 1)),)),
+        lambda inputs: {"y": inputs["x"]},
+    )
+    settings = Settings(models=ModelsSettings(folder=str(tmp_path)), runtime=RuntimeSettings(profile_cache=""))
+    manager = ModelManager(settings, Engine(), FunctionSessionProvider({"adder": session}), Metrics())
+    manager.start()
+    try:
+        await ended(manager)
+        assert manager.model_readiness("adder").ready
+        session.unready = "its process died"
+        assert manager.model_readiness("adder").reasons == ("adder/1: its process died",)
+    finally:
+        await manager.stop()

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.errors import ModelPackageInvalid, ModelsFolderUnreadable
 from inference.model import ModelKey, ModelSpec
 from inference.model_repository import (
     ModelPackage,
@@ -19,6 +18,7 @@ from inference.model_repository import (
     read_package_folder,
     scan,
 )
+from inference.start_errors import ModelPackageInvalid, ModelsFolderUnreadable
 from inference.tensor import Tensors
 from tests.inference import tiny_models
 

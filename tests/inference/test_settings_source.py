@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.errors import SettingsInvalid
 from inference.settings import Settings
 from inference.settings_source import (
     FIELDS,
@@ -22,6 +21,7 @@ from inference.settings_source import (
     variable,
     written,
 )
+from inference.start_errors import SettingsInvalid
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from inference.cli.model_commands import Checked, NotThere, checked, listed, shown
-from inference.errors import ModelsFolderUnreadable
 from inference.settings import ModelsSettings, Settings
+from inference.start_errors import ModelsFolderUnreadable
 from tests.inference import tiny_models
 
 BUNDLED = Path(__file__).parents[3] / "models"

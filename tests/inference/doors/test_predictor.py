@@ -18,18 +18,12 @@ from PIL import Image
 
 import inference
 from inference import Predictor
-from inference.errors import (
-    InvalidTensor,
-    InvalidValues,
-    ModelPackageInvalid,
-    NonFiniteOutput,
-    RunCrashed,
-    UnknownField,
-)
+from inference.errors import InvalidTensor, InvalidValues, NonFiniteOutput, RunCrashed, UnknownField
 from inference.pipeline.postprocess import Predictions
 from inference.protocols.inference_json import DefectProbability, DefectType
 from inference.runtime.child_session import ChildSession
 from inference.settings import RuntimeSettings
+from inference.start_errors import ModelPackageInvalid
 from tests.inference import tiny_models
 from tests.inference.live_server import ROOT, LiveServer
 from tests.inference.runtime.child_twin import until_busy

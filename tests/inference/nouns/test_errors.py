@@ -5,8 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 
-import pytest
-
 from inference import errors
 from inference.errors import (
     CallerError,
@@ -16,16 +14,14 @@ from inference.errors import (
     MethodNotAllowed,
     ModelNotFound,
     ModelNotReady,
-    ModelPackageInvalid,
     QueueFull,
-    SettingsInvalid,
-    StartError,
     Stopping,
     Unavailable,
     UnknownField,
     VersionNotFound,
 )
 from inference.fault import Fault
+from inference.start_errors import StartError
 
 CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, InferenceError)]
 
@@ -103,17 +99,3 @@ def test_a_refusal_says_when_to_come_back() -> None:
 
 def test_a_method_error_carries_what_is_allowed() -> None:
     assert MethodNotAllowed("PUT", ["POST", "GET"]).allowed == ("GET", "POST")
-
-
-@pytest.mark.parametrize(("problems", "said"), [(["a"], "1 problem"), (["a", "b"], "2 problems")])
-def test_settings_problems_are_listed_together(problems: list[str], said: str) -> None:
-    error = SettingsInvalid(problems)
-    assert said in str(error)
-    assert error.problems == tuple(problems)
-    assert all(f"\n  - {problem}" in str(error) for problem in problems)
-
-
-def test_a_package_error_remembers_the_model() -> None:
-    error = ModelPackageInvalid("m/1", ["model.onnx is missing"])
-    assert error.model == "m/1"
-    assert "model.onnx is missing" in str(error)

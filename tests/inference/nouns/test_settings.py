@@ -74,8 +74,7 @@ def test_fewer_runners_at_most_than_at_least_are_a_problem() -> None:
     given = msgspec.convert({"scaling": {"runners_min": 3, "runners_max": 2}}, Settings)
     (problem,) = cross_problems(given)
     assert problem == (
-        "scaling.runners_max: given 2, accepted at least scaling.runners_min (3), "
-        "or 0 for as many as the cores allow"
+        "scaling.runners_max: given 2, accepted at least scaling.runners_min (3), or 0 for as many as the cores allow"
     )
 
 

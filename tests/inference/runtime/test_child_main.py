@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.errors import ModelPackageInvalid
 from inference.protocols.child_frames import Load, Loaded, LoadRefused, Ran, Run, RunRaised, tensor_heads
 from inference.runtime.child_main import serve
 from inference.runtime.child_wire import Wire
 from inference.runtime.function_session import FunctionSession, FunctionSessionProvider
 from inference.settings import RuntimeSettings
+from inference.start_errors import ModelPackageInvalid
 from inference.tensor import Tensors
 from tests.inference.runtime.child_twin import FILE, SIGNATURE
 

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from inference.errors import ModelNotReady, ModelPackageInvalid
+from inference.errors import ModelNotReady
 from inference.model import Signature
 from inference.runtime import child_pool
 from inference.runtime.child_pool import ChildPool, Hold, restart_delay_s
 from inference.runtime.child_process import Child, ChildDied
 from inference.runtime.session import RunStopped
 from inference.settings import RuntimeSettings
+from inference.start_errors import ModelPackageInvalid
 from inference.tensor import Tensors, TensorSpec
 from tests.inference.runtime.child_twin import FILE, Twins
 

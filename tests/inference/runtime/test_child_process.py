@@ -16,11 +16,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from inference.errors import ModelPackageInvalid
 from inference.protocols.child_frames import Ran, RunRaised
 from inference.runtime.child_process import Child, ChildDied, ChildRaised, start_child
 from inference.runtime.child_wire import Wire
 from inference.settings import RuntimeSettings
+from inference.start_errors import ModelPackageInvalid
 from inference.tensor import Tensors
 from tests.inference import tiny_models
 from tests.inference.runtime.child_twin import FILE, SIGNATURE, ThreadProcess, Twins

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 import numpy as np
 import pytest
 
-from inference.errors import ModelNotReady, ModelPackageInvalid, RunCrashed
+from inference.errors import ModelNotReady, RunCrashed
 from inference.model import ModelKey
 from inference.request import Batch, Request, Slice
 from inference.runtime import child_pool
@@ -21,6 +21,7 @@ from inference.runtime.child_session import ChildSession, ChildSessionProvider
 from inference.runtime.runner import BatchOutcome, Runner
 from inference.runtime.session import OnnxSessionProvider, RunStopped, Session
 from inference.settings import RuntimeSettings
+from inference.start_errors import ModelPackageInvalid
 from inference.tensor import Tensors
 from tests.inference import tiny_models
 from tests.inference.runtime.child_twin import FILE, SIGNATURE, Twins, until_busy

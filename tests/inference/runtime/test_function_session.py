@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.errors import ModelPackageInvalid
 from inference.model import Signature
 from inference.runtime.function_session import FunctionSession, FunctionSessionProvider
 from inference.runtime.session import RunStopped, Seat, Session, SessionProvider
 from inference.settings import RuntimeSettings
+from inference.start_errors import ModelPackageInvalid
 from inference.tensor import Tensors, TensorSpec
 
 SIGNATURE = Signature((TensorSpec("x", "FP32", ("batch", 1)),), (TensorSpec("y", "FP32", ("batch", 1)),))

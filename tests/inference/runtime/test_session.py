@@ -12,9 +12,9 @@ from queue import SimpleQueue
 import numpy as np
 import pytest
 
-from inference.errors import ModelPackageInvalid
 from inference.runtime.session import OnnxSession, OnnxSessionProvider, RunStopped
 from inference.settings import RuntimeSettings
+from inference.start_errors import ModelPackageInvalid
 from inference.tensor import DTYPES, TensorSpec
 from tests.inference import tiny_models
 

@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from inference import errors
-from inference.errors import InferenceError, StartError
+from inference.errors import InferenceError
 from inference.servers.inference_api import STATUS_BY_REASON, media_type
+from inference.start_errors import StartError
 from tests.inference import tiny_models
 from tests.inference.live_server import ROOT, LiveServer
 

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from inference.errors import AddressUnavailable
 from inference.servers.listener import listen, reserve
+from inference.start_errors import AddressUnavailable
 
 
 def test_port_0_takes_a_free_port_that_can_be_reached():

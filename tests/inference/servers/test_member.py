@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from inference.engine import Engine
 from inference.protocols.process_orders import (
     MESSAGE_BYTES_MAX,
     Alive,
@@ -23,8 +22,10 @@ from inference.protocols.process_orders import (
     encoded,
 )
 from inference.servers import member as member_module
-from inference.servers.member import EXIT_ORPHANED, Member, MemberServer
+from inference.servers.lifecycle import MemberServer
+from inference.servers.member import EXIT_ORPHANED, Member
 from inference.settings import ServerSettings, Settings
+from tests.inference.servers.neighbourhood import package, process
 
 
 class Played:
@@ -162,7 +163,7 @@ async def test_without_its_parent_it_stops_and_ends_even_if_it_hangs(played: Pla
     while not last_resort.statuses:
         await asyncio.sleep(0)
     assert last_resort.statuses == [EXIT_ORPHANED]
-    assert last_resort.slept_s == [3.0 + member_module.CLOSE_LIMIT_S + member_module.ORPHAN_MARGIN_S]
+    assert last_resort.slept_s == [3.0 + member_module.ORPHAN_MARGIN_S]
 
 
 async def test_a_parent_that_does_not_read_holds_nothing_up(played: Played) -> None:
@@ -189,13 +190,13 @@ def test_an_orphan_takes_its_files_and_the_last_one_the_folder(tmp_path: Path) -
     played.close()
 
 
-async def test_a_signal_that_comes_twice_is_one_stop() -> None:
-    app: Any = None
-    server = MemberServer(app, Engine(), ServerSettings())
-    server._loop = asyncio.get_running_loop()
-    for _ in range(2):
-        server.handle_exit(15, None)
-    while server._drain is None:
-        await asyncio.sleep(0)
-    await server._drain
+async def test_a_signal_that_comes_twice_is_one_stop(tmp_path: Path) -> None:
+    async with process(package(tmp_path / "models"), tmp_path, 0) as own:
+        server = MemberServer(own.app, own.engine, ServerSettings())
+        server._loop = asyncio.get_running_loop()
+        for _ in range(2):
+            server.handle_exit(15, None)
+        while server._drain is None:
+            await asyncio.sleep(0)
+        await server._drain
     assert (server.should_exit, server.force_exit) == (True, False)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from inference import errors
-from inference.errors import InferenceError, MethodNotAllowed, QueueFull, RouteNotFound, StartError
+from inference.errors import InferenceError, MethodNotAllowed, QueueFull, RouteNotFound
 from inference.servers.open_inference import STATUS_BY_REASON, choose_encoding, error_response
+from inference.start_errors import StartError
 
 
 def error_classes(base: type[InferenceError] = InferenceError) -> set[type[InferenceError]]:

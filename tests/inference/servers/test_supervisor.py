@@ -22,9 +22,9 @@ import pytest
 from websockets.sync.client import connect
 
 from inference.decisions.line_owner import owner_of
-from inference.errors import AddressUnavailable
 from inference.servers.supervisor import how_it_ended, settings_of_a_process, supervise
 from inference.settings import ScalingSettings, ServerSettings, Settings
+from inference.start_errors import AddressUnavailable
 from tests.inference import tiny_models
 from tests.inference.live_server import ROOT, LiveServer
 from tests.inference.process_group import children, group, left_behind, lives, metrics, number_of, ready, total, until

@@ -1,0 +1,52 @@
+"""When bytes may have come that a busy loop reads only now."""
+
+from __future__ import annotations
+
+import asyncio
+
+from inference.servers.loop_round import LONG_ROUND_S, REST_S, LoopRound
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_a_loop_at_rest_reads_bytes_as_they_come() -> None:
+    clock = Clock()
+    rounds = LoopRound(clock)
+    rounds.heard()
+    clock.now += 1e-4
+    assert rounds.arrived_s() == clock.now
+    await asyncio.sleep(0)
+    clock.now += 60.0
+    rounds.heard()
+    assert rounds.arrived_s() == clock.now
+
+
+async def test_what_came_during_a_long_round_counts_from_its_beginning() -> None:
+    clock = Clock()
+    rounds = LoopRound(clock)
+    rounds.heard()
+    clock.now += 10 * LONG_ROUND_S  # many sockets are read in this round
+    rounds.heard()
+    await asyncio.sleep(0)
+    clock.now += REST_S / 2
+    rounds.heard()
+    assert rounds.arrived_s() == 100.0
+    await asyncio.sleep(0)
+    assert rounds.arrived_s() == clock.now  # whatever is asked between two rounds is asked now
+
+
+async def test_a_loop_that_rested_after_a_long_round_owes_nothing() -> None:
+    clock = Clock()
+    rounds = LoopRound(clock)
+    rounds.heard()
+    clock.now += 10 * LONG_ROUND_S
+    await asyncio.sleep(0)
+    clock.now += 2 * REST_S
+    rounds.heard()
+    assert rounds.arrived_s() == clock.now
