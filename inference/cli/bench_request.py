@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from inference.cli.load_generator import ServerGone
-from inference.errors import StartError
+from inference.start_errors import StartError
 from inference.tensor import DTYPES, Array, element_count
 
 JSON_ELEMENTS_MAX = 1024  # beyond it an input goes as its bytes: reading JSON would be what is measured

@@ -13,7 +13,7 @@ import msgspec
 
 from inference.cli.bench_request import BenchImpossible, BenchRequest
 from inference.cli.capacity_search import CapacitySearch
-from inference.cli.load_figures import LoadFigures, figures, keeps
+from inference.cli.load_figures import LATE_S, LoadFigures, figures, keeps
 from inference.cli.load_generator import run_load
 from inference.cli.load_schedule import arrivals
 from inference.cli.svg_plot import Curve, latency_plot, page
@@ -22,11 +22,12 @@ UNLOADED_REQUESTS = 50
 FIRST_SHARE = 0.25  # of what one caller alone could ask: below capacity on any machine
 REQUESTS_MIN = 100  # of a run, for a p99 to mean something; a run is made longer for them, within bounds
 LONGER_MAX = 10.0
+LATE_SHARE_OF_GOAL = 0.1  # a send that is late by less hardly moves a p99 that is near the goal
 HEADER = ("rate/s", "answered/s", "p50 ms", "p99 ms", "p99.9 ms", "refused", "failed", "goal")
 
 
 class BenchStep(msgspec.Struct, frozen=True):
-    """One run at one rate. `void` says why it is one, or is empty."""
+    """One run at one rate. `void` says why it means nothing, `crowded` that connections ran out; or they are empty."""
 
     rate_s: float
     answered_s: float
@@ -36,7 +37,8 @@ class BenchStep(msgspec.Struct, frozen=True):
     refused: int
     failed: int
     kept: bool
-    void: str
+    void: str = ""
+    crowded: str = ""
 
 
 class BenchReport(msgspec.Struct, frozen=True):
@@ -89,7 +91,7 @@ class Bench:
             seconds = min(max(self.seconds, REQUESTS_MIN / rate_s), LONGER_MAX * self.seconds)
             random = Random(self.seed + number)  # noqa: S311 - arrival times that can be repeated
             run = run_load(self.host, self.port, raw, arrivals(self.pattern, rate_s, seconds, random), self.connections)
-            seen = figures(run, seconds)
+            seen = figures(run, seconds, max(LATE_S, LATE_SHARE_OF_GOAL * self.goal_ms / 1000))
             kept = seen.requests > 0 and not seen.lag and keeps(run, self.goal_ms / 1000)
             search.saw(kept=kept)
             yield step_of(rate_s, seen, seconds, kept=kept)
@@ -97,9 +99,17 @@ class Bench:
 
 def step_of(rate_s: float, seen: LoadFigures, seconds: float, *, kept: bool) -> BenchStep:
     """The figures as the report has them."""
-    answered_s = seen.answered / seconds
     return BenchStep(
-        rate_s, answered_s, seen.p50_ms, seen.p99_ms, seen.p999_ms, seen.refused, seen.failed, kept, seen.lag
+        rate_s,
+        seen.answered / seconds,
+        seen.p50_ms,
+        seen.p99_ms,
+        seen.p999_ms,
+        seen.refused,
+        seen.failed,
+        kept,
+        seen.lag,
+        seen.crowded,
     )
 
 
@@ -133,7 +143,7 @@ def row(step: BenchStep) -> str:
         f"{step.refused:,}",
         f"{step.failed:,}",
     )
-    return "  ".join([*(cell.rjust(10) for cell in cells), goal])
+    return "  ".join([*(cell.rjust(10) for cell in cells), "; ".join(filter(None, (goal, step.crowded)))])
 
 
 def verdict(report: BenchReport) -> str:
@@ -179,6 +189,11 @@ def measure(it: Bench, tell: Callable[[str], None]) -> BenchReport:
     for step in it.steps(search):
         steps.append(step)
         tell(row(step))
+        if step.void and search.broken_s == step.rate_s and not search.kept_s:
+            raise BenchImpossible(
+                f"This load generator cannot keep {step.rate_s:,.0f} requests/s here: {step.void}. "
+                "Run it on a machine, or on a core, that has nothing else to do."
+            )
     report = report_of(it, unloaded_ms, search, tuple(steps))
     tell(verdict(report))
     return report

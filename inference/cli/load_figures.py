@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil, inf
 from statistics import median
 
-LATE_S = 0.005  # a request sent later than this behind its time was held up by the generator ...
+LATE_S = 0.005  # a request that the generator came to later than this was held up by it ...
 LATE_SHARE_MAX = 0.01  # ... which voids the run if it happened to more than 1 % of them: it would show in the p99
 END_SHARE = 0.01  # and if most of the last 1 % were late, the generator was falling back
 GOAL_SHARE = 0.99
@@ -17,16 +17,15 @@ LOST = 0  # status of a request that got no answer
 
 @dataclass(frozen=True)
 class LoadRun:
-    """Request by request: when it was due, when it was sent, when its answer was there (s from the start), its status.
-
-    `starved`: requests that waited because every connection still had one in flight.
+    """Request by request, s from the start, inf for what never came: when it was due, when the generator came to it,
+    when it was sent (later, if every connection had one in flight), when its answer was there; and its status.
     """
 
     due_s: array[float]
+    seen_s: array[float]
     sent_s: array[float]
     done_s: array[float]
     status: array[int]
-    starved: int
 
     def latencies(self) -> list[float]:
         """Seconds from the intended send time to the answer, of the requests with status 200; ascending."""
@@ -56,6 +55,7 @@ class LoadFigures:
     p99_ms: float
     p999_ms: float
     lag: str  # why the run is void, or ""
+    crowded: str  # whether connections ran out, or ""
 
 
 def percentile(ascending: list[float], share: float) -> float:
@@ -63,8 +63,8 @@ def percentile(ascending: list[float], share: float) -> float:
     return ascending[max(ceil(share * len(ascending)) - 1, 0)] if ascending else inf
 
 
-def figures(run: LoadRun, seconds: float) -> LoadFigures:
-    """The figures of a run that was scheduled for `seconds`."""
+def figures(run: LoadRun, seconds: float, late_s: float = LATE_S) -> LoadFigures:
+    """The figures of a run that was scheduled for `seconds`; `late_s`: see `lag`."""
     latencies = run.latencies()
     refused = sum(1 for status in run.status if status in REFUSED)
     return LoadFigures(
@@ -76,7 +76,8 @@ def figures(run: LoadRun, seconds: float) -> LoadFigures:
         p50_ms=percentile(latencies, 0.5) * 1000,
         p99_ms=percentile(latencies, 0.99) * 1000,
         p999_ms=percentile(latencies, 0.999) * 1000,
-        lag=lag(run),
+        lag=lag(run, late_s),
+        crowded=crowded(run),
     )
 
 
@@ -86,18 +87,27 @@ def keeps(run: LoadRun, goal_s: float) -> bool:
     return percentile([*latencies, *[inf] * (len(run.due_s) - len(latencies))], GOAL_SHARE) <= goal_s
 
 
-def lag(run: LoadRun) -> str:
-    """Why the run says nothing about the server: the generator sent too late. Empty if it kept up."""
-    late = [sent - due for due, sent in zip(run.due_s, run.sent_s, strict=True)]
+def lag(run: LoadRun, late_s: float = LATE_S) -> str:
+    """Why the run says nothing about the server: the generator came too late to its requests. Empty if it kept up.
+
+    `late_s`: what counts as late; small beside the latencies that matter. A wait for a free connection is none of the
+    generator's: see `crowded`.
+    """
+    late = [seen - due for due, seen in zip(run.due_s, run.seen_s, strict=True)]
     if not late:
         return ""
-    if unsent := sum(1 for seconds in late if seconds == inf):
-        return f"{unsent} requests were never sent; {run.starved} waited for a free connection"
-    behind = sum(1 for seconds in late if seconds > LATE_S)
+    behind = sum(1 for seconds in late if seconds > late_s)
     last = late[-ceil(END_SHARE * len(late)) :]
-    cause = f"; {run.starved} waited for a free connection" if run.starved else ""
     if behind > LATE_SHARE_MAX * len(late):
-        return f"{behind / len(late):.1%} of the requests were sent more than {LATE_S * 1000:g} ms late{cause}"
-    if median(last) > LATE_S:
-        return f"the last requests were sent {median(last) * 1000:.0f} ms late{cause}"
+        return f"the generator came more than {late_s * 1000:g} ms late to {behind / len(late):.1%} of its requests"
+    if median(last) > late_s:
+        return f"the generator came {median(last) * 1000:.0f} ms late to the last requests"
     return ""
+
+
+def crowded(run: LoadRun) -> str:
+    """Whether so many requests waited for a free connection that the server saw fewer callers than were meant."""
+    waited = sum(1 for seen, sent in zip(run.seen_s, run.sent_s, strict=True) if sent - seen > LATE_S or sent == inf)
+    if waited <= LATE_SHARE_MAX * len(run.due_s):
+        return ""
+    return f"{waited / len(run.due_s):.1%} of the requests waited for a free connection"

@@ -1,7 +1,7 @@
 """An open loop of callers over HTTP/1.1: requests built beforehand go out at times computed beforehand.
 
 One raw protocol, many connections, at most one request in flight on each. A request that is due while the loop is busy
-or every connection is taken is sent late, and its latency counts from when it was due (Tene, 2013, "coordinated
+or every connection is taken goes out late, and its latency counts from when it was due (Tene, 2013, "coordinated
 omission"). Needs a core of its own: it looks at the clock without sleeping when the next request is near.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 import httptools
 
 from inference.cli.load_figures import LOST, LoadRun
-from inference.errors import StartError
+from inference.start_errors import StartError
 
 SPIN_S = 0.002  # the loop's timers have milliseconds; nearer than this the clock is watched
 SENDS_A_TURN = 64  # then answers are read, so that catching up does not hide them
@@ -98,11 +98,11 @@ class _Load:
         count = len(due_s)
         self._host, self._port = host, port
         self._requests, self._choice, self._due_s = requests, choice, due_s
-        self._sent_s, self._done_s = array("d", [inf]) * count, array("d", [inf]) * count
+        self._seen_s, self._sent_s, self._done_s = (array("d", [inf]) * count for _ in range(3))
         self._status = array("h", [LOST]) * count
         self._free: list[_Caller] = []  # the last one used is the first one taken: few sockets stay warm
         self._waiting: deque[int] = deque()
-        self._starved, self._next, self._left = 0, 0, count
+        self._next, self._left = 0, count
         self._callers: set[_Caller] = set()
         self._empty = asyncio.Event()
         self._openings: set[asyncio.Task[None]] = set()
@@ -125,7 +125,7 @@ class _Load:
         finally:
             gc.enable()
         # Copies, taken now: what comes later is not an answer.
-        run = LoadRun(self._due_s, self._sent_s[:], self._done_s[:], self._status[:], self._starved)
+        run = LoadRun(self._due_s, self._seen_s[:], self._sent_s[:], self._done_s[:], self._status[:])
         await self._close()
         return run
 
@@ -194,13 +194,13 @@ class _Load:
         if self._over.done():
             return
         now_s = perf_counter() - self._start_s
-        due_s, free = self._due_s, self._free
+        due_s, seen_s, free = self._due_s, self._seen_s, self._free
         request, stop = self._next, min(self._next + SENDS_A_TURN, len(due_s))
         while request < stop and due_s[request] <= now_s:
+            seen_s[request] = now_s
             if free:
                 self._send(free.pop(), request)
             else:
-                self._starved += 1
                 self._waiting.append(request)
             request += 1
         self._next = request

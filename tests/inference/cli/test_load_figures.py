@@ -7,20 +7,25 @@ from math import inf
 
 import pytest
 
-from inference.cli.load_figures import LATE_S, LoadRun, figures, keeps, lag, percentile
+from inference.cli.load_figures import LATE_S, LoadRun, crowded, figures, keeps, lag, percentile
 
 
-def run_of(latencies_ms: list[float], statuses: list[int] | None = None, late_ms: list[float] | None = None) -> LoadRun:
-    """A run with a request each 10 ms, answered after these times."""
+def run_of(
+    latencies_ms: list[float],
+    statuses: list[int] | None = None,
+    late_ms: list[float] | None = None,
+    waited_ms: list[float] | None = None,
+) -> LoadRun:
+    """A run with a request each 10 ms: answered, seen and sent after these times."""
     count = len(latencies_ms)
     due = [0.01 * place for place in range(count)]
     late = late_ms or [0.0] * count
     return LoadRun(
         array("d", due),
         array("d", [time + ms / 1000 for time, ms in zip(due, late, strict=True)]),
+        array("d", [time + ms / 1000 for time, ms in zip(due, waited_ms or late, strict=True)]),
         array("d", [time + ms / 1000 for time, ms in zip(due, latencies_ms, strict=True)]),
         array("h", statuses or [200] * count),
-        starved=0,
     )
 
 
@@ -60,13 +65,30 @@ def test_a_generator_that_kept_up_is_not_blamed() -> None:
 
 def test_too_many_late_requests_void_a_run() -> None:
     late = [LATE_S * 1000 + 1] * 5 + [0.0] * 195
-    assert lag(run_of([20.0] * 200, late_ms=late)) == "2.5% of the requests were sent more than 5 ms late"
+    assert lag(run_of([20.0] * 200, late_ms=late)) == "the generator came more than 5 ms late to 2.5% of its requests"
+
+
+def test_what_counts_as_late_can_be_given() -> None:
+    run = run_of([20.0] * 200, late_ms=[6.0] * 200)
+    assert lag(run, late_s=0.01) == figures(run, 2.0, late_s=0.01).lag == ""
+    assert "more than 5 ms late" in figures(run, 2.0).lag
 
 
 def test_falling_back_at_the_end_voids_a_run() -> None:
-    assert lag(run_of([9.0] * 1000, late_ms=[0.0] * 994 + [6.0] * 6)) == "the last requests were sent 6 ms late"
+    assert (
+        lag(run_of([9.0] * 1000, late_ms=[0.0] * 994 + [6.0] * 6))
+        == "the generator came 6 ms late to the last requests"
+    )
     assert lag(run_of([9.0] * 1000, late_ms=[6.0] * 6 + [0.0] * 994)) == ""
 
 
-def test_what_was_never_sent_voids_a_run() -> None:
-    assert "1 requests were never sent" in lag(run_of([1.0, 1.0], late_ms=[0.0, inf]))
+def test_what_the_generator_never_came_to_voids_a_run() -> None:
+    assert "late to 50.0% of its requests" in lag(run_of([1.0, 1.0], late_ms=[0.0, inf]))
+
+
+def test_a_wait_for_a_connection_is_the_servers_doing() -> None:
+    run = run_of([50.0] * 100, waited_ms=[40.0] * 2 + [0.0] * 98)
+    assert lag(run) == ""
+    assert crowded(run) == figures(run, 1.0).crowded == "2.0% of the requests waited for a free connection"
+    assert crowded(run_of([50.0] * 100, waited_ms=[40.0] + [0.0] * 99)) == ""
+    assert crowded(run_of([])) == ""
