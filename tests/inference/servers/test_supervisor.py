@@ -173,6 +173,15 @@ def test_every_line_of_the_log_says_which_process_wrote_it(pair: LiveServer) -> 
     assert "Processes: 2" in pair.output
 
 
+def test_the_parent_loads_neither_models_nor_a_server(pair: LiveServer) -> None:
+    loaded = Path(f"/proc/{pair.process.pid}/maps").read_text()
+    assert "python" in loaded
+    assert "onnxruntime" not in loaded
+    assert "uvloop" not in loaded
+    assert psutil.Process(pair.process.pid).memory_info().rss < 60e6  # 40 MB where it was written
+    assert all("onnxruntime" in Path(f"/proc/{child.pid}/maps").read_text() for child in children(pair))
+
+
 # ---- ends ------------------------------------------------------------------------------------------------------------
 
 
