@@ -75,9 +75,9 @@ class OpenRun:
         return self.status == 200
 
     def quantile_ms(self, share: float, among: Mask | None = None) -> float:
-        """Latency that `share` of the answered requests do not exceed (nearest rank)."""
-        chosen = self.good if among is None else self.good & among
-        return percentile(sorted((self.latency_s[chosen] * 1000).tolist()), share)
+        """Latency that `share` of the requests do not exceed (nearest rank); one without a prediction never came."""
+        latency_s = np.where(self.good, self.latency_s, np.inf)
+        return percentile(sorted(((latency_s if among is None else latency_s[among]) * 1000).tolist()), share)
 
 
 def raw_request(target: Target, **headers: str) -> bytes:

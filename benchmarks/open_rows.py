@@ -39,7 +39,7 @@ def sound(target: Target, rate_s: float, seconds: float, seed: int, tries: int =
 def tails_of(runs: Mapping[str, OpenRun]) -> tuple[Tail, ...]:
     """The percentiles of each run in which anything was answered."""
     return tuple(
-        Tail(what, int(run.good.sum()), *(run.quantile_ms(share) for share in TAIL_SHARES))
+        Tail(what, int(run.good.sum()), *(run.quantile_ms(share, run.good) for share in TAIL_SHARES))
         for what, run in runs.items()
         if run.good.any()
     )

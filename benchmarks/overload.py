@@ -30,7 +30,8 @@ class Variant:
 class Overload:
     """What the callers got.
 
-    Accepted: not refused at once. In time: answered within the deadline, counted from the intended send time.
+    Accepted: not refused at once. In time: answered within the deadline, counted from the intended send time. The p99
+    of a band is that of its accepted requests, and one that was given up never came.
     """
 
     requests: int
@@ -71,7 +72,7 @@ def judge(run: OpenRun, kinds: Sequence[Variant]) -> Overload:
     given_up: Mask = run.status == 504
     in_time: Mask = run.good & (run.latency_s <= limit_s)
     refusals_ms = np.sort(run.latency_s[refused] * 1000)
-    p99 = {name: run.quantile_ms(0.99, band == name) for name, _ in BANDS}
+    p99 = {name: run.quantile_ms(0.99, accepted & (band == name)) for name, _ in BANDS}
     return Overload(
         requests=len(run.status),
         accepted=int(accepted.sum()),

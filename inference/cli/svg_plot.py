@@ -42,7 +42,7 @@ def latency_plot(title: str, curves: Sequence[Curve], goal_ms: float, capacity_s
         _text(LEFT, 20, title, "font-weight='600'"),
         *_grid(x, y, right, low, high),
         _line(x(0), y(goal_ms), x(right), y(goal_ms), f"stroke='{GOAL_COLOUR}' stroke-dasharray='6 4'"),
-        _text(x(right), y(goal_ms) - 5, f"goal {goal_ms:g} ms", f"text-anchor='end' fill='{GOAL_COLOUR}'"),
+        _text(x(0) + 6, y(goal_ms) - 5, f"goal {goal_ms:g} ms", f"fill='{GOAL_COLOUR}'"),
     ]
     if capacity_s > 0:
         parts.append(_line(x(capacity_s), y(10**low), x(capacity_s), y(10**high), f"stroke='{GOAL_COLOUR}'"))

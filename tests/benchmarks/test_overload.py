@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 import pytest
 
@@ -46,6 +48,12 @@ def test_bands_are_told_apart() -> None:
     assert seen.p99_ms["low"] == pytest.approx(50)
     assert (seen.accepted_share["critical"], seen.accepted_share["low"]) == (1.0, 0.25)
     assert seen.refused_p99_ms == pytest.approx(2, abs=0.1)
+
+
+def test_what_was_accepted_and_given_up_never_came() -> None:
+    seen = judge(run(*[(0, 5, 200)] * 98, *[(0, 30, 504)] * 2), KINDS)
+    assert seen.critical_p99_ms == inf
+    assert judge(run(*[(0, 5, 200)] * 99, (0, 30, 504)), KINDS).critical_p99_ms == pytest.approx(5)
 
 
 def test_a_server_that_refuses_everything_has_no_goodput() -> None:
