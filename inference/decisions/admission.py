@@ -33,7 +33,7 @@ RETRY_AFTER_S = 1.0  # told to a refused caller while nothing is known of what a
 RETRY_AFTER_MIN_S = 0.001
 RETRY_AFTER_MAX_S = 30.0
 DRIFT = 1.05  # a row may come to cost this much more while it waits
-FILL_STEP = 0.1
+FILL_STEP = 0.03
 ROWS_UNCUT = 1 << 62  # where every request runs alone
 CROWDED_SHARE = 0.85  # of the capacity: if more is asked for, the bands above have their part kept free
 
@@ -66,6 +66,7 @@ class Admission:
         self._rows_uncut = ROWS_UNCUT
         self._patience_s = inf
         self._fill = 1.0  # rows that a batch has when there are enough: less than the knee if groups differ
+        self._fills = 1  # how many batches have shown it
         self._row_s = 0.0
         self._tail_s = 0.0  # without the margin
         self._crowded = False
@@ -121,11 +122,12 @@ class Admission:
 
     def _judge_idle(self, rows: int, deadline_s: float, now: float) -> InferenceError | None:
         """It runs at once, in as many batches as it takes."""
-        rows_uncut, idle = self._rows_uncut, self._runners - len(self._ends_s)
-        if rows <= rows_uncut:
-            needed_s = self.cost.upper(rows)
+        uncut, idle, upper = self._rows_uncut, self._runners - len(self._ends_s), self.cost.upper
+        if rows <= uncut:
+            needed_s = upper(rows)
         else:
-            needed_s = ceil(rows / rows_uncut / idle) * self.cost.upper(rows_uncut)
+            full, rest = divmod(ceil(rows / idle), uncut)
+            needed_s = full * upper(uncut) + (upper(rest) if rest else 0.0)
         needed_s += self.margin.overhead_s
         if now + needed_s <= deadline_s:
             return None
@@ -199,7 +201,8 @@ class Admission:
         self._started_s[runner] = now
         self._ends_s[runner] = now + self.cost.predict(rows)
         if self.waiting_rows + rows >= self._rows_full:
-            self._fill += FILL_STEP * (rows - self._fill)
+            self._fills += 1
+            self._fill += max(FILL_STEP, 1.0 / self._fills) * (rows - self._fill)
         if self.waiting_rows:
             self._committed.started(rows)
 
@@ -226,7 +229,7 @@ class Admission:
     def batches_changed(self, rows_max: int | None, patience_s: float) -> None:
         """The knee of the queue (None: every request runs alone), and when a request may overtake others."""
         self._rows_full, self._rows_uncut = rows_max or 1, rows_max or ROWS_UNCUT
-        self._fill = float(self._rows_full)
+        self._fill, self._fills = float(self._rows_full), 1  # one full batch is assumed
         self._patience_s = patience_s
         self._price()
 

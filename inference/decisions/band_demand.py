@@ -19,9 +19,11 @@ from inference.request import Priority
 Keep = list[tuple[float, float]]  # by band: seconds of work that the bands above bring in a second, and its variance
 BANDS = max(Priority) + 1  # a list over the bands is indexed by the priority; 0 is never used
 MEMORY_S = 1.0  # arrivals of longer ago hardly count
+QUIET_BEFORE_S = 0.2  # is assumed before the first arrival, so that a first handful is no overload
 FOLD_EVERY_S = 0.05
 SPREADS = {Priority.CRITICAL: 2.0, Priority.HIGH: 2.0}  # standard deviations that are kept free for these bands
 SPREADS_OTHERS = 0.5
+STRENGTH_FIRST = 0.5
 STRENGTH_MIN = 0.02
 STRENGTH_RAISE = 1.25
 STRENGTH_MEMORY_S = 10.0
@@ -45,7 +47,7 @@ class BandDemand:
     )
 
     def __init__(self) -> None:
-        self.strengths = [1.0] * BANDS
+        self.strengths = [STRENGTH_FIRST] * BANDS
         self.asked_rate = 0.0  # rows a second that callers asked for in all, taken or not
         self._rows = [0] * BANDS  # since the last fold
         self._squares = [0] * BANDS
@@ -87,7 +89,7 @@ class BandDemand:
 
     def _fold(self, now: float, passed_s: float) -> None:
         fade = exp(-passed_s / STRENGTH_MEMORY_S)
-        share = max(1.0 - exp(-passed_s / MEMORY_S), passed_s / (now - self._began_s))
+        share = max(1.0 - exp(-passed_s / MEMORY_S), passed_s / (now - self._began_s + QUIET_BEFORE_S))
         asked = (sum(self._rows) + self._turned_away) / passed_s
         self.asked_rate += share * (asked - self.asked_rate)
         for band in range(1, BANDS):

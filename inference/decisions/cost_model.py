@@ -16,9 +16,9 @@ SLOW_DEVIATIONS_MAX = 3.0  # of the mean deviation, that one slow run may move t
 DEVIATION_MIN = 0.01  # of the prediction
 DEVIATION_FIRST = 0.25
 UPPER_SHARE = 0.98  # of the runs take at most `upper`
-UPPER_STEP = 0.2  # of the deviation
+UPPER_STEP = 0.2  # of the deviation, or of the excess if that is more
 UPPER_EXCESS_MAX = 4.0  # `upper` is at most five times the mean: what is beyond is a fault, not a spread
-SEED_ROUNDS = 32  # over the first timings, after which the line goes through them
+SEED_ROUNDS = 300  # over the first timings, after which the line goes through them
 
 
 class CostModel:
@@ -95,6 +95,6 @@ class CostModel:
         deviation = self._deviation
         distance = min(abs(surprise), 2 * SLOW_DEVIATIONS_MAX * deviation)
         self._deviation = max(DEVIATION_MIN, deviation + STEP * (distance - deviation))
-        step = deviation * (UPPER_STEP + 4.0 / (self.runs + 1))
+        step = max(deviation, self._excess) * (UPPER_STEP + 4.0 / (self.runs + 1))
         excess = self._excess + step * (UPPER_SHARE if surprise > self._excess else UPPER_SHARE - 1.0)
         self._excess = min(max(0.0, excess), UPPER_EXCESS_MAX)

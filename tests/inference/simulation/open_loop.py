@@ -109,6 +109,7 @@ class OpenLoop:
             self.obey(self.scheduler.runner_idle(runner, 0.0))
         self.runner_next = model.runners
         self.left = 0
+        self.refused_idle = 0  # although a runner idled, nobody waited, and there was half as much time again
         self.lost: set[int] = set()
         if warm:
             self.admission.seed({rows: model.run_s(rows) for rows in (1, min(8, model.knee or 1))})
@@ -143,6 +144,11 @@ class OpenLoop:
         return made
 
     # ---- the server --------------------------------------------------------------------------------------------------
+
+    def alone_s(self, rows: int) -> float:
+        """What the runs of a request take that has the server for itself."""
+        full, rest = divmod(rows, self.model.knee or rows)
+        return full * self.model.run_s(self.model.knee or rows) + (self.model.run_s(rest) if rest else 0.0)
 
     def at(self, when: float, what: str, subject: object) -> None:
         heapq.heappush(self.events, (when, next(self.count), what, subject))
@@ -209,6 +215,8 @@ class OpenLoop:
         told = self.told[request.priority]
         if refused and error is not None:
             told.refused += 1
+            idle = self.scheduler.idle_runners and not self.scheduler.waiting_rows
+            self.refused_idle += bool(idle and request.deadline_s - self.now > 1.5 * self.alone_s(request.rows))
             told.retry_after_s.append(error.retry_after_s or 0.0)
             return
         self.admission.answered(request, self.now)
