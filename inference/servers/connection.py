@@ -123,24 +123,31 @@ class Connection(HttpToolsProtocol):
         """Parse one piece; False if nothing after it is to be parsed."""
         cycle = self.cycle
         body_bytes = 0 if cycle is None else len(cycle.body)
+        upgraded_at: int | None = None
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            if not self._should_upgrade():
-                head, self._replay = self._replay or b"", None
-                return self._feed(head + data[upgrade.args[0] :])
-            if self._owes_answers():
-                self._refuse(MalformedHttp("a WebSocket was asked for while requests before it wait for an answer"))
-            else:
-                self._all.discard(self)
-                self.handle_websocket_upgrade()
-            return False
+            upgraded_at = upgrade.args[0]
         except httptools.HttpParserError as error:
             self._refuse(_fault(error))
             return False
+        if upgraded_at is not None:
+            return self._upgrade(data[upgraded_at:])
         if self.scope is not self._whole and self.scope is not None:
             self._count_unread(len(data), body_bytes)
         return not self._leaving
+
+    def _upgrade(self, rest: bytes) -> bool:
+        """Another protocol begins, or the same request again without the wish for it; then as `_feed`."""
+        if not self._should_upgrade():
+            head, self._replay = self._replay or b"", None
+            return self._feed(head + rest)
+        if self._owes_answers():
+            self._refuse(MalformedHttp("a WebSocket was asked for while requests before it wait for an answer"))
+        else:
+            self._all.discard(self)
+            self.handle_websocket_upgrade()
+        return False
 
     def _count_unread(self, size: int, body_bytes_before: int) -> None:
         """A request is not whole yet: see that it gets on."""
@@ -363,10 +370,12 @@ class _GentleTransport:
 
 def _fault(error: httptools.HttpParserError) -> InferenceError:
     """What the caller did wrong, or the server, inside one of the parser's callbacks."""
+    if not isinstance(error, httptools.HttpParserCallbackError):
+        return MalformedHttp(str(error))
     cause = error.__context__
     if isinstance(cause, InferenceError):
         return cause
-    if isinstance(cause, httptools.HttpParserInvalidURLError) or cause is None:
-        return MalformedHttp(str(cause or error))
+    if isinstance(cause, httptools.HttpParserInvalidURLError):
+        return MalformedHttp(str(cause))
     log.error("connection failed", exc_info=cause)
     return Broken()

@@ -182,13 +182,16 @@ class Exchange(msgspec.Struct, eq=False):
         declared = self.headers.get(b"content-length")
         return self.header(b"expect") is not None or (declared is not None and int(declared) > UNREAD_BYTES_MAX)
 
-    async def body(self) -> bytes:
-        """The whole body, decompressed. Raises TooLarge, TooManyBodies, UnsupportedMedia, MalformedBody, CallerGone."""
+    async def body(self, bytes_max: int | None = None) -> bytes:
+        """The whole body, decompressed, of at most `bytes_max` if that is less than the server's own limit.
+
+        Raises TooLarge, TooManyBodies, UnsupportedMedia, MalformedBody, CallerGone.
+        """
         encoding = self.headers.get(b"content-encoding", b"identity").lower()
         if encoding not in ENCODINGS:
             accepted = [name.decode() for name in ENCODINGS]
             raise UnsupportedMedia("content-encoding", encoding.decode("latin-1"), accepted)
-        limit = self.body_bytes_max
+        limit = self.body_bytes_max if bytes_max is None else min(bytes_max, self.body_bytes_max)
         declared = self.headers.get(b"content-length")
         if declared is not None and int(declared) > limit:
             raise TooLarge("body", f"{int(declared)} bytes", f"at most {limit} bytes")

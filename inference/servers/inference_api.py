@@ -79,6 +79,7 @@ class InferenceApi:
         self._neighbours = neighbours
         self._timeout_s = settings.server.request_timeout_s
         self._json_bytes_max = settings.server.json_bytes_max
+        self._image_bytes_max = settings.images.bytes_max
         self._image_types = tuple(f"image/{name}" for name in settings.images.formats)
         self._prediction_ids = IdSource("pred_")
         self._decoders = ThreadPoolExecutor(min(DECODERS_MAX, os.cpu_count() or 1), thread_name_prefix="decoder")
@@ -163,7 +164,11 @@ class InferenceApi:
             served = self._models.resolve(query["model_name"], version)
             timeout_ms = read_timeout_text(query["timeout_ms"]) if "timeout_ms" in query else None
             limits = read_fields(query.get("priority"), timeout_ms, self._timeout_s)
-            return served, Sample({}, await exchange.body(), None, time.time_ns() // 1000, now_s), limits
+            return (
+                served,
+                Sample({}, await exchange.body(self._image_bytes_max), None, time.time_ns() // 1000, now_s),
+                limits,
+            )
         if content_type != "application/json":
             raise UnsupportedMedia("content-type", content_type, ["application/json", *self._image_types])
         if query:

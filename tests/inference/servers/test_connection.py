@@ -174,6 +174,7 @@ NO_PATHS = {
     "a chunk beyond all bounds": head(INFER, "transfer-encoding: chunked") + b"fffffffffffffffff\r\n",
     "a folded header": b"GET / HTTP/1.1\r\na: b\r\n c\r\n\r\n",
     "a zero byte": b"GET / HTTP/1.1\r\na: \x00\r\n\r\n",
+    "no HTTP behind a wish for HTTP/2": wire("/", b"", "connection: upgrade", "upgrade: h2c", method="GET") + b"GLASS",
     "a path that is no ASCII": b"GET /\xff HTTP/1.1\r\n\r\n",
     "TLS": bytes.fromhex("16030100c8010000c40303") + bytes(50),
 }
@@ -181,7 +182,7 @@ NO_PATHS = {
 
 @pytest.mark.parametrize("what", NO_PATHS)
 def test_what_is_no_http_is_a_400_in_json_that_says_why(server: LiveServer, what: str):
-    (answer,) = talk(server.port, NO_PATHS[what])
+    answer = talk(server.port, NO_PATHS[what])[-1]
     assert (answer.status, answer.json["reason"]) == (400, "malformed_http")
     assert answer.headers["connection"] == "close"
     assert "callback" not in answer.json["error"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from inference.decisions.slow_caller import Patience
-from inference.servers.connections import LEAVE_S, LOOK_INTERVAL_S, ConnectionLimits, Connections
+from inference.servers.connections import LEAVE_S, LOOK_INTERVAL_S, LOOKED_AT_ONCE, ConnectionLimits, Connections
 from inference.settings import ServerSettings
 
 
@@ -39,6 +39,18 @@ async def test_every_connection_is_looked_at_as_long_as_it_is_open():
         await asyncio.wait_for(long.more.wait(), 30)
     assert len(short.looks) == 1
     assert long.looks == sorted(long.looks)
+
+
+async def test_others_have_their_turn_while_many_are_looked_at():
+    all_connections = Connections(limits(0.004))
+    many = [Looked(all_connections, closes_at=1) for _ in range(5 * LOOKED_AT_ONCE)]
+    for connection in many:
+        all_connections.add(connection)
+    seen = set()
+    while len(seen) == 0 or max(seen) < len(many):
+        await asyncio.sleep(0)
+        seen.add(sum(len(connection.looks) for connection in many))
+    assert {LOOKED_AT_ONCE * turn for turn in range(1, 6)} <= seen
 
 
 async def test_a_server_without_connections_has_no_timer():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
 import zlib
 from collections.abc import Iterable
 
@@ -14,11 +15,15 @@ from inference.errors import MalformedBody, Stopping, TooLarge, UnsupportedMedia
 from inference.monitoring.logs import PredictionLog
 from inference.request import Answer, Request
 from inference.servers.exchange import (
+    SMALL_BODY_BYTES,
+    UNREAD_BYTES_MAX,
     CallerGone,
     Exchange,
     HangUpWatch,
     IdSource,
     Message,
+    Receiving,
+    TooManyBodies,
     decompressed,
     request_id_of,
 )
@@ -39,11 +44,18 @@ class Caller:
             for number, part in enumerate(parts)
         ]
         self.gone = asyncio.Event()
+        self.more = asyncio.Event()
 
     async def receive(self) -> Message:
+        while not self.messages and not self.gone.is_set():
+            if not self.more.is_set():
+                ends = [asyncio.ensure_future(event.wait()) for event in (self.gone, self.more)]
+                _, waiting = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                for task in waiting:
+                    task.cancel()
+            self.more.clear()
         if self.messages:
             return self.messages.pop(0)
-        await self.gone.wait()
         return {"type": "http.disconnect"}
 
 
@@ -88,6 +100,69 @@ async def test_a_body_that_grows_too_large_is_refused_on_the_way():
     with pytest.raises(TooLarge, match="more than 1000"):
         await exchange(caller).body()
     assert len(caller.messages) == 1
+
+
+async def test_a_limit_of_the_route_holds_if_it_is_less():
+    assert await exchange(Caller([b"x" * 100])).body(100) == b"x" * 100
+    with pytest.raises(TooLarge, match="more than 100"):
+        await exchange(Caller([b"x" * 101])).body(100)
+    with pytest.raises(TooLarge, match="more than 1000"):
+        await exchange(Caller([b"x" * 1001])).body(5000)
+
+
+async def test_large_bodies_are_counted_while_they_are_received_and_given_back_however_they_end():
+    part = b"x" * (SMALL_BODY_BYTES + 1)
+    receiving = Receiving(2 * len(part) - 1)
+    both = Caller([part, b""])
+    whole = exchange(both)
+    whole.receiving, whole.body_bytes_max = receiving, 10 * len(part)
+    received = asyncio.ensure_future(whole.body())
+    held = both.messages.pop()  # its end is still to come
+    await asyncio.sleep(0)
+    assert receiving.bytes == len(part)
+    refused = exchange(Caller([part, b""]))
+    refused.receiving, refused.body_bytes_max = receiving, 10 * len(part)
+    with pytest.raises(TooManyBodies, match=str(receiving.bytes_max)):
+        await refused.body()
+    assert receiving.bytes == len(part)
+    both.messages.append(held)
+    both.more.set()
+    assert await received == part
+    assert receiving.bytes == 0
+
+
+async def test_small_bodies_are_not_counted():
+    receiving = Receiving(1)
+    small = exchange(Caller([b"x" * 400, b"x" * 400]))
+    small.receiving = receiving
+    assert len(await small.body()) == 800
+    assert receiving.bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "read", "ends"),
+    [
+        ({"content_length": "10"}, False, False),
+        ({"content_length": str(UNREAD_BYTES_MAX)}, False, False),
+        ({"content_length": str(UNREAD_BYTES_MAX + 1)}, False, True),
+        ({"content_length": "10", "expect": "100-continue"}, False, True),
+        ({"content_length": "10", "expect": "100-continue"}, True, False),
+        ({"transfer_encoding": "chunked"}, False, False),
+    ],
+)
+async def test_an_unread_body_ends_the_connection_unless_it_is_small(headers: dict[str, str], read: bool, ends: bool):
+    made = exchange(Caller([b"x" * 10]), **headers)
+    if read:
+        await made.body()
+    assert made.ends_connection is ends
+
+
+@pytest.mark.parametrize("size", [100, 5000])
+async def test_a_compressed_body_is_unpacked_beside_the_loop_when_it_may_be_large(size: int):
+    text = os.urandom(size)
+    made = exchange(Caller([gzip.compress(text)]), content_encoding="gzip")
+    made.body_bytes_max = 10_000
+    assert await made.body() == text
 
 
 async def test_a_caller_who_leaves_in_the_middle_of_the_body():

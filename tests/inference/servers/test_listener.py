@@ -6,7 +6,8 @@ import socket
 
 import pytest
 
-from inference.servers.listener import listen, reserve
+from inference.servers import listener
+from inference.servers.listener import DESCRIPTORS_KEPT, descriptors_for, listen, reserve
 from inference.start_errors import AddressUnavailable
 
 
@@ -61,3 +62,39 @@ def test_a_port_on_which_a_process_listens_is_given_to_nobody_else():
         port = held.getsockname()[1]
         with listen("127.0.0.1", port, shared=True), pytest.raises(AddressUnavailable):
             listen("127.0.0.1", port)
+
+
+class Limits:
+    """The system's limit of open files, and what was asked of it."""
+
+    RLIMIT_NOFILE, RLIM_INFINITY = 7, -1
+
+    def __init__(self, soft: int, hard: int) -> None:
+        self.soft, self.hard = soft, hard
+
+    def getrlimit(self, _: int) -> tuple[int, int]:
+        return self.soft, self.hard
+
+    def setrlimit(self, _: int, limits: tuple[int, int]) -> None:
+        self.soft, self.hard = limits
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "held", "raised"),
+    [
+        (100_000, 100_000, 4096, 100_000),
+        (1024, 100_000, 4096, 4096 + DESCRIPTORS_KEPT),
+        (1024, -1, 4096, 4096 + DESCRIPTORS_KEPT),
+        (-1, -1, 4096, -1),
+        (1024, 2048, 2048 - DESCRIPTORS_KEPT, 2048),
+        (100, 100, 1, 100),
+    ],
+)
+def test_connections_are_as_many_as_the_process_may_open(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, soft: int, hard: int, held: int, raised: int
+):
+    limits = Limits(soft, hard)
+    monkeypatch.setattr(listener, "resource", limits)
+    assert descriptors_for(4096) == held
+    assert (limits.soft, limits.hard) == (raised, hard)
+    assert ("ulimit -n" in caplog.text) is (held < 4096)
