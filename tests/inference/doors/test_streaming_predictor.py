@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.streaming_predictor import banner, build_parser
+from inference.streaming_predictor import EXIT_GAVE_UP, GiveUp, banner, build_parser
 from tests.inference import tiny_models
 from tests.inference.live_server import ROOT, LiveServer
 
@@ -92,3 +93,16 @@ def test_help_lists_the_options():
 def test_the_banner_says_how_many_processes_serve():
     assert "Processes: 3" in banner("127.0.0.1", 8000, ["adder"], processes=3)
     assert "Processes" not in banner("127.0.0.1", 8000, ["adder"])
+
+
+def test_a_process_that_is_given_up_stops_as_by_a_signal_and_says_so_by_its_status():
+    seen: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    try:
+        give_up = GiveUp()
+        assert give_up.status == 0
+        give_up("too many threads are lost")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == [signal.SIGTERM]
+    assert give_up.status == EXIT_GAVE_UP == 70
