@@ -40,6 +40,7 @@ from inference.servers.exchange import UNREAD_BYTES_MAX
 log = logging.getLogger(__name__)
 
 PIECE_BYTES = 4096  # parsed at once: at most 227 requests (of 18 bytes), some 2.5 KB each
+HELD_BYTES_MAX = 64 * 1024  # behind a pipeline; one read of the socket (256 KiB) may come on top
 HEADERS_MAX = 100
 LEAVING_MAX = 256  # connections beyond the limit that are told so before they are closed
 UPGRADE_HEADERS = (b"upgrade", b"http2-settings")
@@ -117,7 +118,8 @@ class Connection(HttpToolsProtocol):
 
     def _hold(self, data: bytes) -> None:
         self._held += data
-        self.flow.pause_reading()
+        if len(self._held) > HELD_BYTES_MAX:
+            self.flow.pause_reading()
 
     def _feed(self, data: bytes) -> bool:
         """Parse one piece; False if nothing after it is to be parsed."""
@@ -175,6 +177,8 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         self._unread_bytes = 0
         self.headers = []  # trailers are read by nobody
+        if self.pipeline:
+            self.flow.resume_reading()  # or nobody would notice that the caller hangs up
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -330,7 +334,7 @@ class Connection(HttpToolsProtocol):
         scope = self.scope
         if scope is None:
             return Stage.SILENT
-        if scope is not self._whole and not self.flow.read_paused:
+        if scope is not self._whole and not (self.pipeline or self._held or self.flow.read_paused):
             return Stage.BODY if "method" in scope else Stage.HEAD
         return Stage.SERVED if self._owes_answers() else Stage.IDLE
 

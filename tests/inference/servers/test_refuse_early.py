@@ -44,14 +44,18 @@ def begin(exchange: Exchange, body: bytes) -> Pending | None:
     return None  # the handler answers all
 
 
+ROUTE = PredictRoute(STREAM_PATH, read, begin, refuse_the_hurried)
+
+
 @asynccontextmanager
-async def served(connection: type[Connection]) -> AsyncIterator[tuple[int, Counted]]:
+async def served(
+    connection: type[Connection], route: PredictRoute = ROUTE, engine: Engine | None = None
+) -> AsyncIterator[tuple[int, Counted]]:
     """The port of a server whose predict route refuses those in a hurry, and what it counts."""
     counted: Counted = []
-    route = PredictRoute(STREAM_PATH, read, begin, refuse_the_hurried)
     rows: Any = None
     app: Any = App(
-        Engine(),
+        engine or Engine(),
         stream=route,
         stream_rows=rows,
         infer=route,
