@@ -98,7 +98,7 @@ class ServedModel:
             self.key,
             self.session,
             self.queue_policy(settings),
-            AdmissionPolicy(self.label, settings.queue.rows_max, settings.queue.bytes_max),
+            AdmissionPolicy(self.label, settings.queue.rows_max, settings.queue.bytes_max, settings.queue.ms_max),
             RunnerBounds(scaling.runners_min, runners_max, settings.runtime.intra_op_threads),
             self.profile.batched,
             self.profile.canary,

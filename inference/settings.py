@@ -74,10 +74,11 @@ class ModelsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class QueueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Bounds of one version's queue, counted in rows and bytes that wait."""
+    """Bounds of one version's queue, counted in rows, bytes and time that wait."""
 
     rows_max: Annotated[Count, Meta(description="Rows that may wait for one model version.")] = 4096
     bytes_max: Annotated[Count, Meta(description="Bytes of input that may wait for one model version.")] = 256 * MIB
+    ms_max: Annotated[Count, Meta(description="Predicted wait of a request up to which more may come, ms.")] = 30_000
     patience_s: Annotated[
         Positive, Meta(description="Wait after which a request may go before those of higher priority, s.")
     ] = 1.0

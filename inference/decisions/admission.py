@@ -142,12 +142,12 @@ class Admission:
             self._crowded = self._demand.asked_rate * row_s > CROWDED_SHARE
             committed.draw(now, start_s, row_s, tail_s, margin_s, keep, self._patience_s)
         shift_s = self._shift_s = committed.shift_s(start_s)
-        ahead = committed.ahead(band, deadline_s, cut=rows > self._rows_uncut)
-        done_s = start_s + (ahead + rows) * row_s + tail_s + min(margin_s, PART_MAX * (deadline_s - now))
+        ahead, own_s, below_s = committed.look(band, deadline_s, shift_s, cut=rows > self._rows_uncut)
+        left_s, work_s = deadline_s - now, rows * row_s
+        margin_s = min(margin_s, PART_MAX * left_s)
+        done_s = start_s + ahead * row_s + work_s + tail_s + margin_s
         rate, variance = self._demand.keep[band]
-        kept_s = rate * (deadline_s - now) + sqrt(variance * (deadline_s - now))
-        own_s, below_s = committed.spare_s(band, deadline_s, shift_s)
-        work_s = rows * row_s
+        kept_s = rate * left_s + sqrt(variance * left_s)
         self._spare_s, self._spare_from_above_s = deadline_s - done_s - kept_s, deadline_s - done_s
         if self._spare_s >= 0.0 and own_s >= work_s:
             if below_s >= work_s:
@@ -155,7 +155,7 @@ class Admission:
             self._demand.kept_out(band, rows)
         else:
             self._demand.turned_away(rows)
-        left_s, needed_s = deadline_s - now, done_s + kept_s - now
+        needed_s = done_s + kept_s - now
         others = needed_s <= left_s
         backlog_s = start_s - now + (self.waiting_rows if others else ahead) * row_s
         return self._unreachable(left_s, needed_s, backlog_s, others=others)
@@ -191,10 +191,14 @@ class Admission:
             self.waiting_bytes -= request.byte_count
         self._committed.remove(request, rows, last=last)
 
-    def answered(self, request: Request, now: float, overhead_s: float | None = None) -> None:
-        """An accepted request was answered now, or has expired. `overhead_s`: what was neither queue nor run."""
+    def answered(self, request: Request, now: float) -> None:
+        """An accepted request was answered now, or has expired."""
         due_s = request.deadline_s
-        self.margin.answered(due_s - now, due_s - request.arrived_s, overhead_s)
+        self.margin.answered(due_s - now, due_s - request.arrived_s)
+
+    def observe_overhead(self, seconds: float) -> None:
+        """The server needed so long beside queue and runs, say to write the answers of a batch."""
+        self.margin.observe_overhead(seconds)
 
     def batch_started(self, runner: int, rows: int, now: float) -> None:
         """A runner began a batch; its rows have left the queue."""

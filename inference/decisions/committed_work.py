@@ -164,22 +164,29 @@ class CommittedWork:
         """By how much all is later than the table says, now that the runners get to the next row at `start_s`."""
         return start_s - self._start_s - self._started * self._row_s
 
-    def ahead(self, band: int, due_s: float, *, cut: bool) -> int:
-        """Rows that run before a request of this band and deadline."""
-        aheads = self._ahead[band]
-        index = len(aheads) - 1 if cut else bisect_right(self._due_s[band], due_s)
-        return max(0, aheads[index] + self._added[band] - self._started)
+    def look(self, band: int, due_s: float, shift_s: float, *, cut: bool) -> tuple[int, float, float]:
+        """Where a request of this band and deadline would stand.
 
-    def spare_s(self, band: int, due_s: float, shift_s: float) -> tuple[float, float]:
-        """By how much those behind it may be put off: in its own band, and in the bands below."""
-        due = self._due_s[band]
-        index = bisect_right(due, due_s)
+        The rows that run before it, and the seconds by which those behind it may be put off: in its own band, and in
+        the bands below. A request that is `cut` runs behind all of its band.
+        """
+        due, added = self._due_s[band], self._added
+        index = before = bisect_right(due, due_s)
         if index and int(due[index - 1] * CELLS_EACH_S) == int(due_s * CELLS_EACH_S):
             index -= 1  # some of that cell are due later
-        own_s = min(self._spare_s[band][index], self._fresh_s[band])
-        below_s = min(self._spare_below_s[band], self._fresh_below_s[band])
+        ahead = self._ahead[band][-1 if cut else before] + added[band] - self._started
+        own_s, fresh_s = self._spare_s[band][index], self._fresh_s[band]
+        if fresh_s < own_s:
+            own_s = fresh_s
+        below_s, fresh_s = self._spare_below_s[band], self._fresh_below_s[band]
+        if fresh_s < below_s:
+            below_s = fresh_s
         row_s = self._row_s
-        return own_s - shift_s - self._added[band] * row_s, below_s - shift_s - self._added[-1] * row_s
+        return (
+            max(0, ahead),
+            own_s - shift_s - added[band] * row_s,
+            below_s - shift_s - added[-1] * row_s,
+        )
 
     def charge(self, band: int, rows: int, shift_s: float, spare_s: float, spare_from_above_s: float) -> None:
         """A request was accepted since the table was drawn; its own band and those above may put it off by so much."""

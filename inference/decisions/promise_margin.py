@@ -38,13 +38,13 @@ class PromiseMargin:
         self.batch_s = batch_s
         self.seconds = self.overhead_s + self.batches * batch_s
 
-    def answered(self, left_s: float, allowed_s: float, overhead_s: float | None = None) -> None:
-        """An accepted request was answered with `left_s` to its deadline (below 0: too late) of `allowed_s`.
+    def observe_overhead(self, seconds: float) -> None:
+        """The server itself has just added so much to an answer."""
+        if seconds >= 0.0:
+            self.overhead_s += OVERHEAD_STEP * (seconds - self.overhead_s)
 
-        `overhead_s` is what was neither queue nor run.
-        """
-        if overhead_s is not None and overhead_s >= 0.0:
-            self.overhead_s += OVERHEAD_STEP * (overhead_s - self.overhead_s)
+    def answered(self, left_s: float, allowed_s: float) -> None:
+        """An accepted request was answered with `left_s` to its deadline (below 0: too late) of `allowed_s`."""
         seconds = self.seconds
         if PART_MAX * allowed_s < seconds:
             return

@@ -38,6 +38,14 @@ def draw(work: CommittedWork, now: float = 0.0, start_s: float = 0.0, **others: 
     work.draw(now, start_s, ROW_S, others.get("tail_s", 0.0), others.get("margin_s", 0.0), NO_KEEP, patience_s)
 
 
+def ahead_of(work: CommittedWork, band: Priority, due_s: float, *, cut: bool = False) -> int:
+    return work.look(band, due_s, 0.0, cut=cut)[0]
+
+
+def spare_of(work: CommittedWork, band: Priority, due_s: float, shift_s: float) -> tuple[float, float]:
+    return work.look(band, due_s, shift_s, cut=False)[1:]
+
+
 def order(item: Request) -> tuple[int, float]:
     return item.priority, item.deadline_s
 
@@ -58,8 +66,8 @@ def test_the_table_says_what_a_plain_list_says(items, band, hundredths):
     draw(work)
     due_s = hundredths / 100 + 0.006
     new = (band, due_s)
-    assert work.ahead(band, due_s, cut=False) == sum(item.rows for item in waiting if order(item) < new)
-    own_s, below_s = work.spare_s(band, due_s, 0.0)
+    assert ahead_of(work, band, due_s) == sum(item.rows for item in waiting if order(item) < new)
+    own_s, below_s = spare_of(work, band, due_s, 0.0)
     own = [spare_s(waiting, item) for item in waiting if item.priority == band and order(item) > new]
     below = [spare_s(waiting, item) for item in waiting if item.priority > band]
     assert own_s == pytest.approx(min(own, default=inf))
@@ -76,19 +84,19 @@ def test_between_two_drawings_it_errs_on_the_side_of_refusing(before, after, ban
         if item[:2] in taken:
             continue
         new = request(rows=item[2], timeout_s=item[1] / 100 + 0.002, priority=item[0])
-        done = (work.ahead(new.priority, new.deadline_s, cut=False) + new.rows) * ROW_S
-        own_s, below_s = work.spare_s(new.priority, new.deadline_s, 0.0)
+        done = (ahead_of(work, new.priority, new.deadline_s) + new.rows) * ROW_S
+        own_s, below_s = spare_of(work, new.priority, new.deadline_s, 0.0)
         if done > new.deadline_s or min(own_s, below_s) < new.rows * ROW_S:
             continue  # it would be refused
         waiting.append(new)
         work.add(new, UNCUT)
         work.charge(new.priority, new.rows, 0.0, new.deadline_s - done, new.deadline_s - done)
     due_s = hundredths / 100 + 0.006
-    own_s, below_s = work.spare_s(band, due_s, 0.0)
-    ahead = work.ahead(band, due_s, cut=False)
+    own_s, below_s = spare_of(work, band, due_s, 0.0)
+    ahead = ahead_of(work, band, due_s)
     draw(work)
-    own_exact_s, below_exact_s = work.spare_s(band, due_s, 0.0)
-    assert ahead >= work.ahead(band, due_s, cut=False)
+    own_exact_s, below_exact_s = spare_of(work, band, due_s, 0.0)
+    assert ahead >= ahead_of(work, band, due_s)
     assert own_s <= own_exact_s + 1e-9
     assert below_s <= below_exact_s + 1e-9
 
@@ -109,42 +117,42 @@ def test_what_left_is_forgotten_to_the_last_row(items, data):
 def test_work_that_starts_as_predicted_changes_nothing():
     work, waiting = work_of([(Priority.NORMAL, 10, 2), (Priority.NORMAL, 20, 3)])
     draw(work)
-    before = work.spare_s(Priority.NORMAL, 0.15, work.shift_s(0.0))
+    before = spare_of(work, Priority.NORMAL, 0.15, work.shift_s(0.0))
     work.remove(waiting[0], 2, last=True)
     work.started(2)
-    after = work.spare_s(Priority.NORMAL, 0.15, work.shift_s(0.02))  # the runner is taken for two rows
+    after = spare_of(work, Priority.NORMAL, 0.15, work.shift_s(0.02))  # the runner is taken for two rows
     assert after == pytest.approx(before)
-    late = work.spare_s(Priority.NORMAL, 0.15, work.shift_s(0.05))
+    late = spare_of(work, Priority.NORMAL, 0.15, work.shift_s(0.05))
     assert late[0] == pytest.approx(before[0] - 0.03)
 
 
 def test_who_cannot_even_begin_in_time_keeps_nobody_else_out():
     work, _ = work_of([(Priority.NORMAL, 50, 3), (Priority.LOW, 2, 1), (Priority.LOW, 90, 1)])
     draw(work)
-    assert work.spare_s(Priority.NORMAL, 0.1, 0.0) == pytest.approx((0.472, 0.852))
+    assert spare_of(work, Priority.NORMAL, 0.1, 0.0) == pytest.approx((0.472, 0.852))
 
 
 def test_the_rest_of_a_cut_request_is_done_when_its_band_is():
     work, _ = work_of([(Priority.NORMAL, 30, 1)])
     work.add(request(rows=200, timeout_s=5.0), UNCUT)
     draw(work)
-    assert work.spare_s(Priority.NORMAL, 100.0, 0.0)[0] == pytest.approx(5.0 - 2.01), "even behind its own deadline"
-    assert work.ahead(Priority.NORMAL, 0.01, cut=True) == 201
+    assert spare_of(work, Priority.NORMAL, 100.0, 0.0)[0] == pytest.approx(5.0 - 2.01), "even behind its own deadline"
+    assert ahead_of(work, Priority.NORMAL, 0.01, cut=True) == 201
 
 
 def test_overdue_requests_may_take_a_quarter_of_the_batches():
     work, _ = work_of([(Priority.HIGH, 100, 30), (Priority.LOW, 500, 60)])
     draw(work, now=0.5, start_s=0.5, patience_s=1.0)
-    in_order_s = work.spare_s(Priority.HIGH, 0.9, 0.0)[0]
+    in_order_s = spare_of(work, Priority.HIGH, 0.9, 0.0)[0]
     draw(work, now=0.5, start_s=0.5, patience_s=0.2)
-    assert work.spare_s(Priority.HIGH, 0.9, 0.0)[0] == pytest.approx(in_order_s - 0.1)
+    assert spare_of(work, Priority.HIGH, 0.9, 0.0)[0] == pytest.approx(in_order_s - 0.1)
 
 
 def test_the_margin_is_kept_as_far_as_the_time_allows():
     work, _ = work_of([(Priority.NORMAL, 20, 1), (Priority.NORMAL, 200, 1)])
     draw(work, tail_s=0.001, margin_s=0.2)
-    assert work.spare_s(Priority.NORMAL, 0.1, 0.0)[0] == pytest.approx(0.202 - 0.01 - 0.001 - 0.0505)
-    assert work.spare_s(Priority.NORMAL, 1.0, 0.0)[0] == pytest.approx(2.002 - 0.02 - 0.001 - 0.2)
+    assert spare_of(work, Priority.NORMAL, 0.1, 0.0)[0] == pytest.approx(0.202 - 0.01 - 0.001 - 0.0505)
+    assert spare_of(work, Priority.NORMAL, 1.0, 0.0)[0] == pytest.approx(2.002 - 0.02 - 0.001 - 0.2)
 
 
 def test_a_drawing_is_kept_for_a_while_and_for_longer_if_much_waits():

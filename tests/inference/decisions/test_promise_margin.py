@@ -59,12 +59,13 @@ def test_late_answers_raise_it_to_a_quarter_of_what_callers_allow_and_no_further
 def test_what_the_server_adds_is_part_of_it():
     made = margin()
     for _ in range(500):
-        made.answered(1.0, 10.0, overhead_s=0.002)
+        made.observe_overhead(0.002)
+        made.answered(1.0, 10.0)
     assert made.overhead_s == pytest.approx(0.002, rel=0.01)
     assert made.seconds == pytest.approx(made.batches * 0.01 + 0.002, rel=0.01)
 
 
 def test_a_negative_overhead_is_a_clock_at_fault_and_ignored():
     made = margin()
-    made.answered(1.0, 10.0, overhead_s=-5.0)
+    made.observe_overhead(-5.0)
     assert made.overhead_s == 0.0

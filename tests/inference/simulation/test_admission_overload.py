@@ -1,7 +1,8 @@
 """A server that is asked for more than it can do keeps its promises and stays busy: seeded, in virtual time.
 
-The bars: of the accepted at least 99.9 % in time; at least 95 % of what the runners can do; the critical band waits at
-most two batches longer than without load. And nobody is refused while there is room.
+The bars: of the accepted at least 99.9 % in time (99.8 % where runs are hard to foresee); at least 95 % of what
+the runners can do; the critical band waits at most two batches longer than without load. And nobody is refused while
+there is room.
 
 A failure names the case with its seed; `serve(...)` with the same arguments replays it.
 """
@@ -9,9 +10,14 @@ A failure names the case with its seed; `serve(...)` with the same arguments rep
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 
+from inference.decisions.admission import Admission
+from inference.decisions.committed_work import CommittedWork
+from inference.decisions.cost_model import CostModel
+from inference.decisions.promise_margin import PromiseMargin
 from inference.request import Priority
 from tests.inference.simulation.open_loop import (
     IMAGES,
@@ -110,11 +116,14 @@ def test_promises_are_kept_at_full_speed_for_long(name, load, seed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("load", [1.5, 2.0])
-def test_in_a_long_overload_of_quick_batches_the_upper_bands_are_taken(load):
-    server = serve(SEED, SENSORS, QUICK, load, 4.0)
-    for band in (Priority.CRITICAL, Priority.HIGH):
-        told = server.told[band]
-        assert told.refused < 0.03 * told.asked, f"load {load}, seed {SEED}: {told.refused} of {told.asked} refused"
+def test_the_upper_bands_are_taken_once_it_is_known_what_they_bring(load):
+    server = OpenLoop(SEED, SENSORS, QUICK)
+    server.run(server.poisson(load, 1.0))
+    before = {band: (told.refused, told.asked) for band, told in server.told.items()}
+    server.run(server.poisson(load, 1.5))
+    for band, share_max in ((Priority.CRITICAL, 0.02), (Priority.HIGH, 0.1)):
+        refused, asked = server.told[band].refused - before[band][0], server.told[band].asked - before[band][1]
+        assert refused < share_max * asked, f"load {load}, seed {SEED}: {refused} of {asked} in {band.name}"
 
 
 @pytest.mark.parametrize("name", SERVERS)
@@ -175,7 +184,7 @@ def test_promises_are_kept_whatever_the_callers_ask_for_and_for_long(name, load,
     model, callers = VARIED[name]
     server = OpenLoop(seed, model, callers)
     server.run(server.poisson(load, 6_000 / server.requests_per_s / min(load, 2)))
-    check_promises(server, f"{name}, load {load}, seed {seed}")
+    check_promises(server, f"{name}, load {load}, seed {seed}", late_max=0.002)
 
 
 def test_runners_that_die_cost_only_whom_they_ran():
@@ -217,3 +226,35 @@ def test_a_run_that_hangs_is_noticed_by_the_refusals():
         server.now += 0.01
         server.ask(server.request(server.now))
     assert server.refused - refused == 20
+
+
+BUGS = {
+    "the table is not looked at": (CommittedWork, "look", lambda *_, **__: (0, inf, inf)),
+    "no margin": (PromiseMargin, "set_batch", lambda *_: None),
+    "runs are thought to take half as long": (CostModel, "observe", lambda self, rows, run_s: set_line(self, run_s)),
+    "every deadline is thought to be far": (Admission, "judge_time", lambda *_: None),
+    "an idle server is too careful": (CostModel, "upper", lambda self, rows: 40 * self.predict(rows)),
+    "too much is kept free": (CommittedWork, "shift_s", lambda *_: 0.1),
+}
+
+
+def set_line(cost: CostModel, run_s: float) -> None:
+    cost.runs += 1
+    cost.b_s = run_s / 2
+
+
+def check_with_and_without_bands() -> None:
+    check_overload("images", 2.0, SEED)
+    model, callers = VARIED["one band"]
+    check_promises(serve(SEED, model, callers, 2.0, 4.0), f"one band, seed {SEED}")
+
+
+def test_without_a_bug_the_checks_pass():
+    check_with_and_without_bands()
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_planted_bugs_are_caught(bug, monkeypatch):
+    monkeypatch.setattr(*BUGS[bug])
+    with pytest.raises(AssertionError, match=f"seed {SEED}"):
+        check_with_and_without_bands()
