@@ -275,8 +275,8 @@ def test_a_callers_fault_is_named(client: triton.InferenceServerClient) -> None:
 def test_a_timeout_limits_the_wait(client: triton.InferenceServerClient) -> None:
     status, text = refused(functools.partial(client.infer, "slow", [tensor("x", [[1]])], timeout=1000))
 
-    assert status == "504"
-    assert "did not answer within" in text
+    sentences = {"503": "cannot answer within", "504": "did not answer within"}  # refused at once, or not in time
+    assert sentences[status] in text
 
 
 # ---- other clients ---------------------------------------------------------------------------------------------------
