@@ -38,7 +38,9 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stream_window: Annotated[
         Count, Meta(description="Messages of one WebSocket that may be without an answer before it is read no further.")
     ] = 32
-    connections_max: Annotated[Count, Meta(description="Connections that a process holds open. Beyond them 503.")] = 4096
+    connections_max: Annotated[Count, Meta(description="Connections that a process holds open. Beyond them 503.")] = (
+        4096
+    )
     header_bytes_max: Annotated[
         int, Meta(ge=8192, description="Largest request line with all headers, bytes; the same for trailers.")
     ] = 32 * 1024
