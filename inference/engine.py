@@ -254,6 +254,7 @@ class Engine:
                 self._end(lane, request, prediction, now)
             elif (whole := lane.put_together(part, result.outputs, result.non_finite, started_s, run_s)) is not None:
                 self._end(lane, request, whole, now)
+        lane.admission.observe_overhead(self.clock() - now)
         if lane.quiet_calls:
             self._call_quietly(lane)
 
