@@ -150,7 +150,7 @@ def calls() -> st.SearchStrategy[Any]:
     return st.one_of(strategies)
 
 
-@amount(100, 3000)
+@amount(50, 3000)
 def test_what_the_description_makes_is_answered_without_a_5xx(besieged: Besieged, count: int):
     strategy = calls()
 
@@ -210,7 +210,7 @@ def binary_requests(draw: st.DrawFn) -> tuple[str, bytes, bytes]:
     return draw(st.sampled_from(MODELS)), length, text + blob
 
 
-@amount(100, 4000)
+@amount(120, 4000)
 def test_the_binary_form_is_answered_without_a_5xx(besieged: Besieged, count: int):
     def wave(_: int) -> None:
         @settings(max_examples=count // 5, phases=[Phase.generate, Phase.shrink], **QUIET)
@@ -291,7 +291,7 @@ def answers_to(port: int, message: bytes) -> bytes:
     return came
 
 
-@amount(100, 3000)
+@amount(130, 3000)
 def test_mutated_bytes_are_answered_without_a_5xx(besieged: Besieged, count: int):
     def throw(seed: int) -> list[int]:
         message = mutated(seed)

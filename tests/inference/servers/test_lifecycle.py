@@ -19,7 +19,9 @@ from tests.inference import tiny_models
 from tests.inference.live_server import LiveServer
 from tests.inference.raw_http import connect, read_answer, wire
 
-WAYS = pytest.mark.parametrize("fast_route", ["true", "false"], ids=["fast", "ordinary"])
+BOTH_WAYS = pytest.mark.parametrize("fast_route", ["true", "false"], ids=["fast", "ordinary"])
+ORDINARY = pytest.param("false", id="ordinary", marks=pytest.mark.slow)
+WAYS = pytest.mark.parametrize("fast_route", [pytest.param("true", id="fast"), ORDINARY])
 BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [1.0]}]}).encode()
 
 
@@ -61,7 +63,7 @@ def ask_until_stopped(connection: http.client.HTTPConnection) -> Counter[str]:
             return seen
 
 
-@WAYS
+@BOTH_WAYS
 def test_sigterm_under_load_loses_nothing_and_leaves_nothing(models: Path, fast_route: str):
     with LiveServer(models, ["--required", "adder"], {"GLASSAI_SERVER_FAST_ROUTE": fast_route}) as server:
 
