@@ -33,9 +33,7 @@ class ImageResults:
     confusion: NDArray[np.int64]
     temperature: float
     cost: Cost
-    train_s: float
     cnn_parameters: int
-    cnn_train_s: float
     cnn_temperature: float
     epochs: int
 
@@ -92,9 +90,9 @@ rest, their mean over the classes. Naming every picture by one class is right in
 
 {markdown_table(header, rows)}
 The small CNN ({results.cnn_parameters} parameters, seven convolutions, temperature {results.cnn_temperature:.3f}) saw
-the same pictures at the same size for as many epochs ({results.epochs}), and trained {results.cnn_train_s:.0f} s. The
-transformer starts from its five convolutions and trained {results.train_s:.0f} s on top of that.
-There is no bound to state: what a shrunk picture still shows has no closed form.
+the same pictures at the same size for as many epochs ({results.epochs}). The transformer starts from its five
+convolutions, which have seen them twice as often. There is no bound to state: what a shrunk picture still shows has no
+closed form.
 """
 
 

@@ -57,9 +57,9 @@ def make_image(out: Path, scale: ImageScale, seed: int, workers: int, cache: Pat
     print(f"  {len(train.label)} training, {len(calibration.label)} calibration, {len(held.label)} held-out pictures")
     torch.manual_seed(seed)
     cnn, model = small_cnn(), VisionTransformer()
-    cnn_train_s = train_classifier(cnn, "small cnn", train, scale.epochs, 3e-3, seed)
+    train_classifier(cnn, "small cnn", train, scale.epochs, 3e-3, seed)
     model.stem.load_state_dict(stem_of(cnn).state_dict())
-    train_s = train_classifier(model, "vit", train, scale.epochs, 1e-3, seed)
+    train_classifier(model, "vit", train, scale.epochs, 1e-3, seed)
     cnn_temperature = fit_temperature(logits(cnn, calibration.pixels), calibration.label)
     cnn_held = softmax(logits(cnn, held.pixels) / cnn_temperature)
     temperature = fit_temperature(logits(model, calibration.pixels), calibration.label)
@@ -78,9 +78,7 @@ def make_image(out: Path, scale: ImageScale, seed: int, workers: int, cache: Pat
         confusion=confusion(after, held),
         temperature=temperature,
         cost=measure_cost(graph.SerializeToString(), held.pixels[:1], parameter_count(model)),
-        train_s=train_s,
         cnn_parameters=parameter_count(cnn),
-        cnn_train_s=cnn_train_s,
         cnn_temperature=cnn_temperature,
         epochs=scale.epochs,
     )
