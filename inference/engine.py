@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 
@@ -23,7 +24,9 @@ from inference.runtime.runner import BatchOutcome
 log = logging.getLogger(__name__)
 
 RUNNER_STOP_S = 5.0  # a runner that is still inside a session call after this is left behind
+ROUNDS_TO_ANSWER = 2  # a runner shares the processor with one that reads, and its answer waits in the next
 Done = Callable[[Answer], None]
+_Returned = tuple[Lane, int, Batch, int, BatchOutcome]
 
 
 class Engine:
@@ -45,6 +48,7 @@ class Engine:
         self._watch = RunWatch(watch)
         self._lanes: dict[ModelKey, Lane] = {}
         self._waiters: dict[Request, Done] = {}
+        self._outcomes: deque[_Returned] = deque()  # filled by runners' threads
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
         self._stopping = False
@@ -104,6 +108,11 @@ class Engine:
         """What each version did since it was opened, for scaling."""
         now = self.clock()
         return {key: lane.load(now) for key, lane in self._lanes.items()}
+
+    def observe_round(self, seconds: float) -> None:
+        """A round of the loop takes so long now, from reading its sockets to reading them again."""
+        for lane in self._lanes.values():
+            lane.admission.observe_overhead(ROUNDS_TO_ANSWER * seconds)
 
     def hung_s(self, key: ModelKey) -> float | None:
         """The limit in seconds that a run of this version has passed, until a run of it ends as it should; or None."""
@@ -213,7 +222,8 @@ class Engine:
         self._watch_run(lane, number, rows, now)
 
         def done(outcome: BatchOutcome) -> None:  # in the runner's thread
-            loop.call_soon_threadsafe(self._finished, lane, number, batch, rows, outcome)
+            self._outcomes.append((lane, number, batch, rows, outcome))
+            loop.call_soon_threadsafe(self.collect)
 
         def again() -> None:  # in the runner's thread, before it calls the session once more
             loop.call_soon_threadsafe(self._runs_again, lane, number, rows)
@@ -228,6 +238,16 @@ class Engine:
     def _runs_again(self, lane: Lane, number: int, rows: int) -> None:
         if number in lane.started_s:
             self._watch_run(lane, number, rows, self.clock())
+
+    def collect(self) -> None:
+        """Answer what runners have brought back.
+
+        The loop gets round to it by itself. Who keeps the loop busy may call it in between, so that answers that are
+        there do not wait until everybody has been read.
+        """
+        outcomes = self._outcomes
+        while outcomes:
+            self._finished(*outcomes.popleft())
 
     def _finished(self, lane: Lane, number: int, batch: Batch, rows: int, outcome: BatchOutcome) -> None:
         started_s = lane.started_s.pop(number)
@@ -254,7 +274,6 @@ class Engine:
                 self._end(lane, request, prediction, now)
             elif (whole := lane.put_together(part, result.outputs, result.non_finite, started_s, run_s)) is not None:
                 self._end(lane, request, whole, now)
-        lane.admission.observe_overhead(self.clock() - now)
         if lane.quiet_calls:
             self._call_quietly(lane)
 

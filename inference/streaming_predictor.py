@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 EXIT_CANNOT_START = 2
 EXIT_GAVE_UP = 70  # EX_SOFTWARE of sysexits.h: whoever watches the process starts another
 GC_OBJECTS, GC_YOUNG_ROUNDS, GC_OLD_ROUNDS = 50_000, 20, 50  # 50,000 small objects are some 5 MB
-SWITCH_INTERVAL_S = 0.05  # longer than any single piece of Python in another thread takes
+SWITCH_INTERVAL_S = 0.05  # longer than any single piece of Python in another thread takes; see also servers/http
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BUNDLED_EXAMPLE = (
     '{"model_name":"lstm_defect_predictor","data":{"timestamp":"2025-12-05T10:00:00Z",'

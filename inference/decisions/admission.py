@@ -197,7 +197,7 @@ class Admission:
         self.margin.answered(due_s - now, due_s - request.arrived_s)
 
     def observe_overhead(self, seconds: float) -> None:
-        """The server needed so long beside queue and runs, say to write the answers of a batch."""
+        """The server needs so long beside queue and runs, as things stand now: to read others, to write answers."""
         self.margin.observe_overhead(seconds)
 
     def batch_started(self, runner: int, rows: int, now: float) -> None:
@@ -213,11 +213,11 @@ class Admission:
     def batch_finished(self, runner: int, rows: int, run_s: float, now: float) -> None:
         """A runner has finished a batch that took it `run_s`.
 
-        What counts here is how long the runner was taken: it waits for the loop too, before the next batch begins.
+        How long it then waited for a busy loop is none of the model's cost: that is over when the load is.
         """
-        started_s = self._started_s.pop(runner, now)
+        self._started_s.pop(runner, None)
         self._ends_s.pop(runner, None)
-        self.cost.observe(rows, max(run_s, now - started_s))
+        self.cost.observe(rows, run_s)
         self._price()
 
     def batch_lost(self, runner: int, rows: int, now: float) -> None:

@@ -19,7 +19,6 @@ RAISE_LATE = 1.1
 RAISE_NEARLY = 1.01
 LOWER = 1.0 - 2e-5
 PART_MAX = 0.25
-OVERHEAD_STEP = 0.02
 
 
 class PromiseMargin:
@@ -39,9 +38,10 @@ class PromiseMargin:
         self.seconds = self.overhead_s + self.batches * batch_s
 
     def observe_overhead(self, seconds: float) -> None:
-        """The server itself has just added so much to an answer."""
+        """The server itself adds so much to an answer, as things stand now."""
         if seconds >= 0.0:
-            self.overhead_s += OVERHEAD_STEP * (seconds - self.overhead_s)
+            self.overhead_s = seconds
+            self.seconds = seconds + self.batches * self.batch_s
 
     def answered(self, left_s: float, allowed_s: float) -> None:
         """An accepted request was answered with `left_s` to its deadline (below 0: too late) of `allowed_s`."""

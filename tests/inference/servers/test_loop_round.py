@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from inference.servers.loop_round import LONG_ROUND_S, REST_S, LoopRound
+import pytest
+
+from inference.servers.loop_round import FORGET_S, LONG_ROUND_S, REST_S, LoopRound
 
 
 class Clock:
@@ -50,3 +52,22 @@ async def test_a_loop_that_rested_after_a_long_round_owes_nothing() -> None:
     clock.now += 2 * REST_S
     rounds.heard()
     assert rounds.arrived_s() == clock.now
+
+
+async def test_long_rounds_are_told_of_at_once_and_forgotten_after_a_rest() -> None:
+    clock, seen = Clock(), []
+    rounds = LoopRound(clock, seen.append)
+    for _ in range(3):
+        rounds.heard()
+        clock.now += 5 * LONG_ROUND_S
+        await asyncio.sleep(0)
+    rounds.heard()
+    assert seen == [pytest.approx(5 * LONG_ROUND_S)]
+    await asyncio.sleep(0)
+    clock.now += 2 * FORGET_S
+    rounds.heard()
+    assert seen[1:] == [0.0]
+    await asyncio.sleep(0)
+    clock.now += 1e-4
+    rounds.heard()
+    assert len(seen) == 2  # short rounds are all alike
