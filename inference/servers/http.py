@@ -44,7 +44,6 @@ log = logging.getLogger(__name__)
 Handler = Callable[[Exchange], Awaitable[Response]]
 Observe = Callable[[str, str, int, str], None]
 
-CROWDED_ROUND_S = 0.008
 CROWDED_SWITCH_S = 0.002
 PATHS_KEPT = 1024  # whose route is remembered; some 300 bytes each
 NO_PARAMS: Mapping[str, str] = {}
@@ -139,23 +138,24 @@ class App:
         self.observe = observe
         self.predictions = predictions
         self._watch = HangUpWatch()
-        self.rounds = LoopRound(engine.clock, self._note_round, engine.collect)
+        self.rounds = LoopRound(engine.clock, self._note_round)
         self._crowded = False
         self._switch_s = sys.getswitchinterval()
         self._request_ids = IdSource("req_")
         routes = [Route(page.path, endpoint=_Endpoint(self, page)) for page in pages]
         self._router = Router(routes=routes, redirect_slashes=False, default=_Endpoint(self, None))
 
-    def _note_round(self, seconds: float) -> None:
-        """Rounds of the loop take so long now.
+    def _note_round(self, seconds: float, crowded: bool) -> None:
+        """Rounds of the loop take so long now, and it no longer rests, or does again.
 
         A loop that never rests would keep the interpreter from the runners for a whole switch interval each time.
         """
         self.engine.observe_round(seconds)
-        crowded = seconds > CROWDED_ROUND_S
         if crowded is not self._crowded:
             self._crowded = crowded
             sys.setswitchinterval(CROWDED_SWITCH_S if crowded else self._switch_s)
+            # Not always: answers that are collected early make smaller batches.
+            self.rounds.meanwhile = self.engine.collect if crowded else None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""

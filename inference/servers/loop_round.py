@@ -12,64 +12,71 @@ import time
 from collections.abc import Callable
 
 LONG_ROUND_S = 0.002  # shorter rounds hide less than anybody can feel
-KEPT_SHARE = 0.9
-FORGET_S = 0.02
-REST_S = 0.001  # a loop that did nothing for this long waited for its sockets, and read them at once
+RESTLESS_S = 0.03  # a loop that has not rested for so long has more than it can do
+KEPT_SHARE = 0.9  # of the length of rounds, while shorter ones follow
 
 
 class LoopRound:
     """The rounds of one loop; all methods belong to its thread. `clock` is the engine's.
 
-    `observe` is told how long rounds take whenever that changes; 0: too short to matter. `meanwhile` is called between
-    two sockets of a round, for what should not wait for its end.
+    `observe` is told how long rounds take (0: too short to matter) and whether the loop no longer rests, whenever that
+    changes. A loop rests when it looks at its sockets and finds nothing. `meanwhile`, if set, is called between two
+    sockets of a round, for what should not wait for its end.
     """
 
     def __init__(
-        self,
-        clock: Callable[[], float] = time.monotonic,
-        observe: Callable[[float], None] | None = None,
-        meanwhile: Callable[[], None] | None = None,
+        self, clock: Callable[[], float] = time.monotonic, observe: Callable[[float, bool], None] | None = None
     ) -> None:
         self._clock = clock
         self._observe = observe
-        self._meanwhile = meanwhile
-        self._round_s = 0.0
+        self.meanwhile: Callable[[], None] | None = None
         self._reading = False
-        self._began_s = self._ended_s = -1.0
+        self._rests = True
+        self._began_s = self._rested_s = -1.0
         self._arrived_s: float | None = None  # None: as they are read
+        self._round_s = 0.0
+        self._crowded = False
 
     def heard(self) -> None:
         """Bytes are being read. Cheap after the first time in a round."""
         if self._reading:
-            if self._meanwhile is not None:
-                self._meanwhile()
+            if self.meanwhile is not None:
+                self.meanwhile()
             return
         self._reading = True
         now = self._clock()
-        began_s = self._began_s
-        rested = now - self._ended_s >= REST_S
-        self._arrived_s = None if rested or now - began_s <= LONG_ROUND_S else began_s
+        round_s = 0.0 if self._rests else now - self._began_s
+        self._arrived_s = self._began_s if round_s > LONG_ROUND_S else None
+        if self._rests:
+            self._rested_s = now
         if self._observe is not None:
-            self._note_round((self._ended_s if rested else now) - began_s, now - self._ended_s)
+            self._note(round_s, now - self._rested_s)
         self._began_s = now
+        self._rests = False
         asyncio.get_running_loop().call_soon(self._end)
 
     def arrived_s(self) -> float:
         """When what is read in this round may have come, in seconds of the clock."""
         return self._clock() if self._arrived_s is None else self._arrived_s
 
-    def _note_round(self, seconds: float, rest_s: float) -> None:
+    def _note(self, seconds: float, restless_s: float) -> None:
         """Tell how long rounds take: a longer one at once, shorter ones little by little, none after a rest."""
-        round_s = 0.0 if rest_s > FORGET_S else max(seconds, KEPT_SHARE * self._round_s)
+        round_s = max(seconds, KEPT_SHARE * self._round_s) if seconds else 0.0
         if round_s < LONG_ROUND_S:
             round_s = 0.0
-        if round_s != self._round_s:
-            self._round_s = round_s
+        crowded = restless_s > RESTLESS_S
+        if round_s != self._round_s or crowded is not self._crowded:
+            self._round_s, self._crowded = round_s, crowded
             assert self._observe is not None
-            self._observe(round_s)
+            self._observe(round_s, crowded)
 
     def _end(self) -> None:
-        """Called when all sockets of the round have been read, before the next round."""
+        """Called when all sockets of the round have been read."""
         self._reading = False
         self._arrived_s = None
-        self._ended_s = self._clock()
+        asyncio.get_running_loop().call_soon(self._settle)
+
+    def _settle(self) -> None:
+        """Called when the sockets have been looked at once more."""
+        if not self._reading:
+            self._rests = True

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
-from inference.servers.loop_round import FORGET_S, LONG_ROUND_S, REST_S, LoopRound
+from inference.servers.loop_round import LONG_ROUND_S, RESTLESS_S, LoopRound
 
 
 class Clock:
@@ -17,13 +15,19 @@ class Clock:
         return self.now
 
 
+async def rest() -> None:
+    """Two turns of the loop in which nothing is heard."""
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
 async def test_a_loop_at_rest_reads_bytes_as_they_come() -> None:
     clock = Clock()
     rounds = LoopRound(clock)
     rounds.heard()
     clock.now += 1e-4
     assert rounds.arrived_s() == clock.now
-    await asyncio.sleep(0)
+    await rest()
     clock.now += 60.0
     rounds.heard()
     assert rounds.arrived_s() == clock.now
@@ -36,7 +40,6 @@ async def test_what_came_during_a_long_round_counts_from_its_beginning() -> None
     clock.now += 10 * LONG_ROUND_S  # many sockets are read in this round
     rounds.heard()
     await asyncio.sleep(0)
-    clock.now += REST_S / 2
     rounds.heard()
     assert rounds.arrived_s() == 100.0
     await asyncio.sleep(0)
@@ -48,26 +51,35 @@ async def test_a_loop_that_rested_after_a_long_round_owes_nothing() -> None:
     rounds = LoopRound(clock)
     rounds.heard()
     clock.now += 10 * LONG_ROUND_S
-    await asyncio.sleep(0)
-    clock.now += 2 * REST_S
+    await rest()
     rounds.heard()
     assert rounds.arrived_s() == clock.now
 
 
 async def test_long_rounds_are_told_of_at_once_and_forgotten_after_a_rest() -> None:
     clock, seen = Clock(), []
-    rounds = LoopRound(clock, seen.append)
-    for _ in range(3):
-        rounds.heard()
-        clock.now += 5 * LONG_ROUND_S
-        await asyncio.sleep(0)
+    rounds = LoopRound(clock, lambda seconds, crowded: seen.append((seconds, crowded)))
     rounds.heard()
-    assert seen == [pytest.approx(5 * LONG_ROUND_S)]
+    clock.now += RESTLESS_S + LONG_ROUND_S
     await asyncio.sleep(0)
-    clock.now += 2 * FORGET_S
     rounds.heard()
-    assert seen[1:] == [0.0]
-    await asyncio.sleep(0)
+    assert seen == [(clock.now - 100.0, True)]
+    await rest()
+    rounds.heard()
+    assert seen[1:] == [(0.0, False)]
+    await rest()
     clock.now += 1e-4
     rounds.heard()
     assert len(seen) == 2  # short rounds are all alike
+
+
+async def test_between_two_sockets_of_a_round_there_is_time_for_something_else() -> None:
+    done: list[int] = []
+    rounds = LoopRound(Clock())
+    rounds.heard()
+    rounds.meanwhile = lambda: done.append(1)
+    rounds.heard()
+    rounds.heard()
+    await asyncio.sleep(0)
+    rounds.heard()  # the first of its round
+    assert len(done) == 2
