@@ -102,8 +102,12 @@ async def ask(app: App, body: object, method: str = "POST", path: str = STREAM) 
     """One request through the ASGI application, without a socket."""
     sent: list[Message] = []
 
+    bodies = [json.dumps(body).encode()]
+
     async def receive() -> Message:
-        return {"type": "http.request", "body": json.dumps(body).encode()}
+        if not bodies:
+            await asyncio.Event().wait()  # the caller stays, and sends no more
+        return {"type": "http.request", "body": bodies.pop()}
 
     async def send(message: Message) -> None:
         sent.append(message)
