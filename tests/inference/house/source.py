@@ -14,7 +14,10 @@ PACKAGE = ROOT / "inference"
 # The one table of floors. A room is a file or a folder directly under inference/. An import goes to a lower floor, or
 # stays inside its room; rooms that are single files of floor 0, 3 or 5 share the folder inference/ and may go sideways.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("version", "fault", "errors", "start_errors", "tensor", "model", "request", "settings", "device"),
+    (
+        *("version", "fault", "errors", "start_errors", "job_errors", "tensor", "model", "request", "job", "shard"),
+        *("settings", "device"),
+    ),
     ("decisions", "protocols"),
     # Floor 2 has an inner order: an import goes left.
     (
@@ -29,7 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "ledger",
         "settings_source",
     ),
-    ("lane", "engine", "served_model", "model_manager", "predictor"),
+    ("lane", "engine", "served_model", "model_manager", "predictor", "job_runner"),
     ("servers",),
     ("streaming_predictor", "batch_predictor", "edge_inference", "cli"),
 )

@@ -123,6 +123,13 @@ def test_only_doors_read_settings() -> None:
         ("rich", {"inference.cli"}),
         ("prometheus_client", {"inference.monitoring"}),
         ("PIL", {"inference.pipeline"}),
+        ("pyarrow", {"inference.pipeline", "inference.connectors", "inference.job_runner"}),
+        ("obstore", {"inference.connectors"}),
+        ("httpx2", {"inference.connectors"}),
+        ("sqlalchemy", {"inference.database", "inference.ledger"}),
+        ("alembic", {"inference.database"}),
+        ("croniter", {"inference.ledger"}),
+        ("ray", {"inference.job_runner"}),
     ],
 )
 def test_each_library_has_one_room(library: str, rooms: set[str]) -> None:
