@@ -77,10 +77,10 @@ def test_all_problems_of_the_settings_are_listed_together(tmp_path: Path):
 def test_a_model_that_cannot_be_loaded_does_not_stop_the_start(tmp_path: Path):
     tiny_models.package(tmp_path, "broken", 1, tiny_models.corrupt)
     tiny_models.package(tmp_path, "adder", 1, tiny_models.adder)
-    with LiveServer(tmp_path) as server:
+    with LiveServer(tmp_path, ["--required", "adder"]) as server:
         assert server.get("/v2/models/adder/ready").status == 200
         assert server.get("/v2/models/broken/ready").status == 503
-    assert "Model broken/1 cannot be loaded" in server.output
+        assert server.line("Model broken/1 cannot be loaded")
 
 
 def test_help_lists_the_options():
