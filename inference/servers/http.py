@@ -213,8 +213,7 @@ class App:
             error = InternalError(exchange.request_id)
         level = logging.ERROR if error.reason in FAULTS_OF_MODELS else logging.DEBUG
         if log.isEnabledFor(level):
-            faults = [str(fault) for fault in error.details[:8]]
-            log.log(level, "%s", error, extra={"request_id": exchange.request_id, "faults": faults})
+            log.log(level, "%s", error, extra={"request_id": exchange.request_id, "error": error})
         api = open_inference if exchange.path == "/v2" or exchange.path.startswith("/v2/") else inference_api
         response = api.error_response(error)
         self.observe(route, exchange.method, response.status, error.reason)
