@@ -63,6 +63,23 @@ def test_manifest_describes_the_graph(package, session):
         assert 0 < confidence[0] <= confidence[-1] <= 1
 
 
+def test_the_record_in_the_manifest_is_what_the_graph_does(package):
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load(package / "model.onnx").graph
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    manifest = tomllib.loads((package / "model.toml").read_text())
+    kept = manifest["calibration"] | {"share": manifest["calibration"].get("smoothing", 0.0) / len(DEFECT_TYPES)}
+    named = {name.removeprefix("calibration_"): value for name, value in constants.items() if name.startswith("calib")}
+    recorded = {"slope", "intercept", "temperature", "share"} & named.keys()
+    assert recorded in ({"slope", "intercept"}, {"temperature", "share"})
+    for name in recorded:
+        assert named[name].item() == pytest.approx(kept[name], abs=1e-6)
+    source = manifest[manifest["model"]["task"]]
+    for name in ("normalisation_mean", "normalisation_std"):
+        wanted = source.get(name) or [feature[name] for feature in source["features"]]
+        assert constants[name].tolist() == pytest.approx(wanted)
+
+
 def test_a_batch_answers_as_its_rows_alone(package, session):
     with np.load(package / "example.npz") as stored:
         example = {name: stored[name] for name in stored.files}
@@ -100,6 +117,7 @@ def table_of(card: str, heading: str) -> dict[str, list[str]]:
 def test_card_says_simulated_and_shows_its_figures(package):
     card = (package / "README.md").read_text()
     assert "simulated" in card
+    assert "missed" not in card.split("## Targets")[1]
     assert "](reliability.png)" in card
     assert "average precision" in card
     assert "ROC AUC" in card

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from examples.glass_plant import metrics
-from examples.glass_plant.calibration import fit_platt, fit_temperature, sigmoid
+from examples.glass_plant.calibration import fit_platt, fit_smoothed, fit_temperature, sigmoid, softmax, unsmoothed
 from examples.glass_plant.glass import SIDE, Campaign, colour, render_grey
 from examples.glass_plant.line import (
     DEFECT_TYPES,
@@ -244,3 +244,17 @@ def test_calibration_finds_what_was_bent():
     assert fit_platt(logit, positive) == pytest.approx((0.5, -0.3), abs=0.05)
     scores = rng.gumbel(size=(20_000, 5)) + (logits := rng.normal(0, 1, (20_000, 5)))
     assert fit_temperature(3.0 * logits, scores.argmax(1)) == pytest.approx(3.0, rel=0.1)
+
+
+def test_smoothing_of_labels_is_found_and_turned_back():
+    rng = np.random.default_rng(1)
+    truth = softmax(3.0 * rng.normal(0, 1, (4_000, 5)))
+    label = (truth.cumsum(1) > rng.random((4_000, 1))).argmax(1)
+    learned = 0.9 * truth + 0.1 / 5
+    temperature, smoothing = fit_smoothed(np.log(learned), label)
+    assert temperature == pytest.approx(1.0, abs=0.1)
+    assert smoothing == pytest.approx(0.1, abs=0.03)
+    np.testing.assert_allclose(unsmoothed(learned, 0.1), truth, atol=5e-3)
+    bent = unsmoothed(learned, 0.15)
+    assert bent.min() > 0
+    np.testing.assert_array_equal(bent.argsort(1), truth.argsort(1))
