@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -28,7 +30,7 @@ class GraphBuilder:
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
-    def add(self, op: str, name: str, inputs: list[str], **attributes: object) -> str:
+    def add(self, op: str, name: str, inputs: list[str], **attributes: Any) -> str:
         """Append a node; returns the name of its output."""
         self.nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
         return name
@@ -69,8 +71,12 @@ def transformer_graph(model: VisionTransformer, temperature: float, smoothing: f
     build.constant("split_heads", np.array([0, TOKENS, HEADS, WIDTH // HEADS], np.int64))
     build.constant("join_heads", np.array([0, TOKENS, WIDTH], np.int64))
     value = build.add("Cast", "pixels_float", ["pixels"], to=TensorProto.FLOAT)
-    value = build.add("Sub", "normalisation_centred", [value, build.constant("normalisation_mean", np.float32(MEAN))])
-    value = build.add("Div", "normalisation_scaled", [value, build.constant("normalisation_std", np.float32(STD))])
+    value = build.add(
+        "Sub", "normalisation_centred", [value, build.constant("normalisation_mean", np.array(MEAN, np.float32))]
+    )
+    value = build.add(
+        "Div", "normalisation_scaled", [value, build.constant("normalisation_std", np.array(STD, np.float32))]
+    )
     value = build.add("Transpose", "channels_first", [value], perm=[0, 3, 1, 2])
     for index, (layer, norm, _) in enumerate(model.stem):
         value = build.add("Relu", f"stem{index}", [build.convolution(f"stem{index}_conv", value, layer, norm)])
