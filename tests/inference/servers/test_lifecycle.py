@@ -7,9 +7,9 @@ import json
 import signal
 import socket
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -22,6 +22,7 @@ from tests.inference.raw_http import connect, read_answer, wire
 BOTH_WAYS = pytest.mark.parametrize("fast_route", ["true", "false"], ids=["fast", "ordinary"])
 ORDINARY = pytest.param("false", id="ordinary", marks=pytest.mark.slow)
 WAYS = pytest.mark.parametrize("fast_route", [pytest.param("true", id="fast"), ORDINARY])
+READ_AFTER_S = 0.1  # within which the server has surely read what was sent
 BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [1.0]}]}).encode()
 
 
@@ -44,43 +45,51 @@ def wait_pending(server: LiveServer, count: int) -> None:
         assert time.monotonic() < end, f"{pending(server)} pending, not {count}"
 
 
-def ask_until_stopped(connection: http.client.HTTPConnection) -> Counter[str]:
-    """Statuses seen on one connection until the server is gone."""
-    seen: Counter[str] = Counter()
-    while True:
+@dataclass
+class Asked:
+    """When a request went out, and what came back: a status, or 0 for a connection that was closed."""
+
+    sent_s: float
+    status: int
+
+
+def ask_until_stopped(connection: http.client.HTTPConnection) -> list[Asked]:
+    """One request after the other on one connection until the server is gone."""
+    asked: list[Asked] = []
+    while not asked or asked[-1].status == 200:
         try:
-            connection.request("POST", "/v2/models/adder/infer", BODY)
+            connection.request("POST", "/v2/models/slow/infer", BODY)
         except (ConnectionError, http.client.CannotSendRequest):
-            return seen
-        try:
+            break
+        asked.append(Asked(time.monotonic(), 0))
+        with suppress(http.client.RemoteDisconnected, ConnectionResetError):
             response = connection.getresponse()
-        except (http.client.RemoteDisconnected, ConnectionResetError):
-            seen["closed"] += 1  # an idle connection that was closed while this request was on its way
-            return seen
-        seen[str(response.status)] += 1
-        assert response.read()
-        if response.status != 200:
-            return seen
+            asked[-1].status = response.status
+            assert response.read()
+    return asked
 
 
 @BOTH_WAYS
 def test_sigterm_under_load_loses_nothing_and_leaves_nothing(models: Path, fast_route: str):
-    with LiveServer(models, ["--required", "adder"], {"GLASSAI_SERVER_FAST_ROUTE": fast_route}) as server:
+    """A run takes longer than all else, so that every caller has a request under way at any time."""
+    with LiveServer(models, ["--required", "slow"], {"GLASSAI_SERVER_FAST_ROUTE": fast_route}) as server:
 
-        def ask(_: int) -> Counter[str]:
+        def ask(_: int) -> list[Asked]:
             with closing(server.connect()) as connection:
                 return ask_until_stopped(connection)
 
-        with ThreadPoolExecutor(16) as pool:
-            asking = [pool.submit(ask, n) for n in range(16)]
-            end = time.monotonic() + 30
-            while "200" not in server.get("/metrics").body.decode():
-                assert time.monotonic() < end
+        with ThreadPoolExecutor(8) as pool:
+            asking = [pool.submit(ask, n) for n in range(8)]
+            wait_pending(server, 8)
+            time.sleep(READ_AFTER_S)
             family = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]
+            stopped_s = time.monotonic()
             assert server.stop() == 0
-            seen = sum((future.result() for future in asking), Counter())
-        assert seen["200"] > 0
-        assert not seen.keys() - {"200", "503", "closed"}
+            asked = [each for future in asking for each in future.result()]
+        accepted = [each for each in asked if each.sent_s < stopped_s - READ_AFTER_S]
+        assert len(accepted) >= 8
+        assert {each.status for each in accepted} == {200}
+        assert {each.status for each in asked} <= {200, 503, 0}
         assert not [process for process in family if process.is_running()]
         assert "Traceback" not in server.output
 
