@@ -15,6 +15,7 @@ import pytest
 
 from tests.inference import tiny_models
 from tests.inference.live_server import LiveServer
+from tests.inference.process_group import until
 from tests.inference.raw_http import INFER, STREAM, connect, infer_body, read_answers, wire
 from tests.inference.servers.test_inference_api import WINDOW_TOML, call, row
 
@@ -48,6 +49,10 @@ def ask(port: int, pipelines: int) -> Counter[int]:
     return seen
 
 
+def only_listens(process: psutil.Process) -> bool:
+    return all(found.status == psutil.CONN_LISTEN for found in process.net_connections("tcp"))
+
+
 @pytest.mark.parametrize("count", [50_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_the_second_half_of_many_requests_needs_no_more_memory(tmp_path: Path, count: int) -> None:
     tiny_models.package(tmp_path, "adder", 1, tiny_models.adder)
@@ -61,6 +66,7 @@ def test_the_second_half_of_many_requests_needs_no_more_memory(tmp_path: Path, c
             for _ in range(2):
                 for statuses in pool.map(ask, [server.port] * CONNECTIONS, [pipelines] * CONNECTIONS):
                     seen += statuses
+                until("a connection is left open", lambda: only_listens(process))
                 held.append((process.memory_info().rss, process.num_fds()))
         assert seen.total() == 2 * CONNECTIONS * pipelines * PIPELINE
         assert seen.keys() <= {200, 400, 404, 503, 504}  # who is in a hurry is refused at once, or is too late already

@@ -215,7 +215,8 @@ def kill_one_under_load(
             def back() -> bool:
                 page = metrics(server)  # which never fails, and whose sums never fall
                 growing.append(total(page, "glassai_requests_total"))
-                return page['glassai_processes{state="answering"}'] == 2 and ready_again()
+                listening = all(f"(pid {child.pid}) serves" in server.output for child in children(server))
+                return page['glassai_processes{state="answering"}'] == 2 and listening and ready_again()
 
             until("nobody took the place", back)
         finally:
