@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import time
 from pathlib import Path
 
 from tests.inference import tiny_models
 from tests.inference.live_server import LiveServer
 from tests.inference.servers.test_native_crash import ENDLESS, Neighbour, ask
+
+READY_LATE_S = 1.0  # from the moment at which a run counts as hung until readiness says so
 
 
 def test_a_hung_run_is_stopped_and_the_model_is_ready_again(tmp_path: Path) -> None:
@@ -23,8 +27,13 @@ def test_a_hung_run_is_stopped_and_the_model_is_ready_again(tmp_path: Path) -> N
             answers.append((reply.status, reply.json["error"]))
 
         caller = threading.Thread(target=hang)
+        began_s = time.monotonic()
         caller.start()
-        server.line("a run takes longer than")
+        told = re.search(r"a run takes longer than ([0-9.e+-]+) s", server.line("a run takes longer than"))
+        assert server.get("/health/ready").status == 503
+        seen_s = time.monotonic() - began_s
+        assert told is not None
+        assert float(told[1]) < seen_s < float(told[1]) + READY_LATE_S
         caller.join(30)
         (answered,) = answers
         assert answered[0] == 500
