@@ -24,6 +24,7 @@ from inference.runtime.runner import BatchOutcome
 log = logging.getLogger(__name__)
 
 RUNNER_STOP_S = 5.0  # a runner that is still inside a session call after this is left behind
+CALM_CALLERS = 2
 ROUNDS_TO_ANSWER = 2  # a runner shares the processor with one that reads, and its answer waits in the next
 Done = Callable[[Answer], None]
 _Returned = tuple[Lane, int, Batch, int, BatchOutcome]
@@ -63,6 +64,10 @@ class Engine:
     def waiting_callers(self) -> int:
         """Accepted requests without an answer."""
         return len(self._waiters)
+
+    def is_calm(self) -> bool:
+        """True while so few callers wait that nobody's request is held up by the reading of others'."""
+        return len(self._waiters) < CALM_CALLERS
 
     # ---- versions ----------------------------------------------------------------------------------------------------
 
@@ -258,16 +263,18 @@ class Engine:
         for part, result in answered:
             if result.error is not None:
                 lane.scheduler.cancel(part.request)
+        waiters = self._waiters
         self._obey(lane, lane.scheduler.runner_idle(number, now, run_s))
         lane.metrics.observe_batch(rows, run_s)
         for part, result in answered:
             request = part.request
-            if request not in self._waiters:
+            if request not in waiters:
                 continue  # the caller left, or the deadline passed, while it ran
             if result.outputs is None:
                 self._end(lane, request, result.error or RunFailed(str(request.model), "it gave no answer"), now)
                 continue
-            lane.adopt_canary(request)
+            if not lane.canary_runs:
+                lane.adopt_canary(request)
             if part.stop - part.start == request.rows:
                 timings = Timings(started_s - request.arrived_s, run_s, rows)
                 prediction = Prediction(request.id, request.model, result.outputs, timings, result.non_finite)

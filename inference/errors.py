@@ -287,9 +287,9 @@ class DeadlineUnreachable(Unavailable):
         self, model: str, left_s: float, needed_s: float, retry_after_s: float, *, others: bool = False
     ) -> None:
         self.retry_after_s = retry_after_s
-        why = "requests accepted before would be late" if others else f"it would take about {needed_s * 1000:.0f} ms"
+        why = "requests accepted before would be late" if others else f"it would take about {_in_ms(needed_s)}"
         super().__init__(
-            f"Model {model} cannot answer within the {left_s * 1000:.0f} ms that are left: {why} "
+            f"Model {model} cannot answer within the {_in_ms(left_s)} that are left: {why} "
             f"with what is ahead. Retry after {retry_after_s:g} s, or allow more time."
         )
 
@@ -335,7 +335,7 @@ class DeadlinePassed(InferenceError):
 
     def __init__(self, model: str, waited_s: float) -> None:
         super().__init__(
-            f"The deadline passed: model {model} did not answer within {waited_s * 1000:.0f} ms. "
+            f"The deadline passed: model {model} did not answer within {_in_ms(waited_s)}. "
             "Allow more time, or lower the load."
         )
 
@@ -372,3 +372,9 @@ class NonFiniteOutput(InferenceError):
     def __init__(self, model: str, outputs: Sequence[str], instead: str = "") -> None:
         listed = ", ".join(outputs)
         super().__init__(f"Model {model} answered NaN or infinity in output {listed}.{' ' if instead else ''}{instead}")
+
+
+def _in_ms(seconds: float) -> str:
+    """Milliseconds as a caller reads them: whole ones from 10 on, two digits below."""
+    ms = seconds * 1000
+    return f"{ms:.0f} ms" if ms >= 10 else f"{ms:.2g} ms"

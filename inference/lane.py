@@ -77,7 +77,7 @@ class Lane:
         self.runners: dict[int, Runner] = {}
         self.started_s: dict[int, float] = {}  # of the batches that run, by runner
         self.quiet_calls: deque[QuietCall] = deque()
-        self._canary_runs = service.canary_runs
+        self.canary_runs = service.canary_runs
         self._runners_made = 0  # numbers of runners are never used again
         self._cut: dict[Request, _Cut] = {}
 
@@ -107,8 +107,8 @@ class Lane:
 
     def adopt_canary(self, request: Request) -> None:
         """A request was answered: its inputs run."""
-        if not self._canary_runs and request.byte_count <= CANARY_BYTES_MAX:
-            self.canary, self._canary_runs = request.inputs, True
+        if not self.canary_runs and request.byte_count <= CANARY_BYTES_MAX:
+            self.canary, self.canary_runs = request.inputs, True
 
     def forget(self, request: Request) -> None:
         """Nobody waits for it any more."""

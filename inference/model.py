@@ -117,6 +117,7 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slope: float = 1.0
     intercept: float = 0.0
     temperature: float = 1.0
+    smoothing: float = 0.0  # of labels, as far as the graph turns it back
 
 
 class ModelLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

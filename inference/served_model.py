@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from inference.decisions.admission import AdmissionPolicy
 from inference.decisions.runner_load import RunnerBounds
@@ -20,6 +23,9 @@ from inference.runtime.session import Session
 from inference.settings import Settings
 from inference.tensor import Tensors, byte_count
 
+SHAPES_KEPT = 256  # of inputs that were found to fit, some 500 bytes each
+Facts = tuple[int, int, tuple[tuple[int, ...], ...]]
+
 
 @dataclass(slots=True, eq=False)
 class ServedModel:
@@ -35,6 +41,9 @@ class ServedModel:
     key: ModelKey = field(init=False)
     label: str = field(init=False)  # the key as text
     _input_names: tuple[str, ...] = field(init=False)
+    _known: dict[tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...], Facts] = field(
+        init=False, default_factory=dict
+    )
     _priority: Priority = field(init=False)
     _timeout_s: float = field(init=False)
 
@@ -67,6 +76,18 @@ class ServedModel:
         parameters: Hashable = (),
     ) -> Request:
         """A Request for these inputs that came at `now`. Raises InvalidTensor that names every misfit."""
+        facts = self._known.get(tuple([(name, array.dtype, array.shape) for name, array in tensors.items()]))
+        if facts is None:
+            facts = self._facts_of(tensors)
+        rows, size, shapes = facts
+        priority, deadline_s = self.place(now, limits)
+        return Request(request_id, self.key, tensors, rows, size, (shapes, parameters), deadline_s, now, priority)
+
+    def _facts_of(self, tensors: Tensors) -> Facts:
+        """Rows, bytes and shapes without axis 0 of these inputs. Raises InvalidTensor that names every misfit.
+
+        They are kept for inputs of the same names, dtypes and shapes, but for strings, which differ in size.
+        """
         self.signature.check(self.label, tensors)  # so names and dtypes are equal over all requests of a version
         rows = 1
         shapes: tuple[tuple[int, ...], ...] = ()
@@ -74,10 +95,12 @@ class ServedModel:
             shapes = tuple([tensors[name].shape for name in self._input_names])
             rows = shapes[0][0]
             shapes = tuple([shape[1:] for shape in shapes])
-        priority, deadline_s = self.place(now, limits)
-        size = byte_count(tensors)
-        group = (shapes, parameters)
-        return Request(request_id, self.key, tensors, rows, size, group, deadline_s, now, priority)
+        facts = rows, byte_count(tensors), shapes
+        if not any(array.dtype == np.object_ for array in tensors.values()):
+            if len(self._known) >= SHAPES_KEPT:
+                self._known.clear()
+            self._known[tuple([(name, array.dtype, array.shape) for name, array in tensors.items()])] = facts
+        return facts
 
     def place(self, now: float, limits: CallLimits) -> tuple[Priority, float]:
         """Band and deadline of a call that came at `now`: its own limits, else the model's."""

@@ -30,8 +30,7 @@ class SettingsInvalid(StartError):
     reason = "settings_invalid"
 
     def __init__(self, problems: Sequence[str]) -> None:
-        many = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__(f"The settings have {many}:", problems)
+        super().__init__(f"The settings have {counted(problems)}:", problems)
 
 
 class ModelPackageInvalid(StartError):
@@ -65,3 +64,8 @@ class AddressUnavailable(StartError):
         super().__init__(
             f"Cannot listen on {host}:{port} ({cause}). Stop what uses it, or choose another with --port N."
         )
+
+
+def counted(problems: Sequence[str]) -> str:
+    """How many there are, as a sentence says it."""
+    return "1 problem" if len(problems) == 1 else f"{len(problems)} problems"

@@ -7,6 +7,7 @@ import asyncio
 import gc
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inference.fault import nearest
 from inference.settings import Settings
 from inference.start_errors import StartError
 from inference.version import VERSION
@@ -56,12 +58,21 @@ def build_parser(prog: str = "python -m inference.streaming_predictor") -> argpa
     return parser
 
 
+def parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options given. Exits with 2 at one that is not there, and names the nearest."""
+    options, unknown = parser.parse_known_args(argv)
+    if unknown:
+        meant = nearest(unknown[0], re.findall(r"--\w+", parser.format_usage()))
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{f' ({meant} was meant?)' if meant else ''}")
+    return options
+
+
 def main(argv: Sequence[str] | None = None, prog: str = "python -m inference.streaming_predictor") -> int:
     """Serve until a signal comes. The exit status: 0 after a graceful stop, 2 if the server cannot start,
     70 if runs hang that cannot be stopped."""
     from inference.settings_source import load_settings
 
-    options = build_parser(prog).parse_args(argv)
+    options = parsed(build_parser(prog), argv)
     if options.child is not None:
         return serve_as_child(options.child)
     overrides = {

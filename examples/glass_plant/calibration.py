@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+SOFT = 1e-3  # probability at which `unsmoothed` bends, so that it keeps the order and never gives 0
+
 
 def fit_platt(logit: NDArray[np.floating], positive: NDArray[np.bool_]) -> tuple[float, float]:
     """Slope and intercept of sigmoid(slope * logit + intercept) by Newton's method (Platt 1999, without smoothing)."""
@@ -26,6 +28,29 @@ def fit_temperature(logits: NDArray[np.floating], label: NDArray[np.integer]) ->
     grid = np.geomspace(0.25, 4.0, 400)
     losses = [-np.log(softmax(logits / t)[np.arange(len(label)), label] + 1e-12).mean() for t in grid]
     return float(grid[int(np.argmin(losses))])
+
+
+def fit_smoothed(logits: NDArray[np.floating], label: NDArray[np.integer]) -> tuple[float, float]:
+    """Temperature and smoothing that minimise log loss of unsmoothed(softmax(logits / temperature), smoothing)."""
+    cases = np.arange(len(label))
+    best = (np.inf, 1.0, 0.0)
+    for temperature in np.geomspace(0.5, 3.0, 120):
+        probability = softmax(logits / temperature)
+        for smoothing in np.linspace(0.0, 0.3, 61):
+            loss = -np.log(unsmoothed(probability, smoothing)[cases, label]).mean()
+            best = min(best, (float(loss), float(temperature), float(smoothing)))
+    return best[1], best[2]
+
+
+def unsmoothed(probability: NDArray[np.floating], smoothing: float) -> NDArray[np.float64]:
+    """Probabilities [n, k] of a classifier that learned smoothed labels, as of one that learned the labels themselves.
+
+    Smoothed labels (Szegedy et al., CVPR 2016) teach (1 - smoothing) p + smoothing / k, so even a sure answer stays
+    below 1: this turns it back. What falls below 0 is bent to just above it.
+    """
+    rest = probability.astype(np.float64) - smoothing / probability.shape[-1]
+    bent = rest + np.sqrt(rest * rest + SOFT * SOFT)
+    return bent / bent.sum(axis=-1, keepdims=True)
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -123,7 +123,7 @@ def _stroke(lines: list[NDArray[np.float64]], width: float, softness: float) -> 
     """Coverage 0-1 of soft lines, float32, just large enough to hold them."""
     low = np.min([line.min(axis=0) for line in lines], axis=0) - MARGIN
     size = np.ceil(np.max([line.max(axis=0) for line in lines], axis=0) + MARGIN - low).astype(int)
-    sheet = Image.new("L", tuple(int(LINE_SCALE * edge) for edge in size))
+    sheet = Image.new("L", [int(LINE_SCALE * edge) for edge in size])
     pen = ImageDraw.Draw(sheet)
     for line in lines:
         corners = [tuple(LINE_SCALE * (point - low)) for point in line]

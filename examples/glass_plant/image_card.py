@@ -32,6 +32,7 @@ class ImageResults:
     classes: list[ClassScores]
     confusion: NDArray[np.int64]
     temperature: float
+    smoothing: float
     cost: Cost
     cnn_parameters: int
     cnn_temperature: float
@@ -89,10 +90,10 @@ With 95 % intervals from a bootstrap that draws whole campaigns. ROC AUC and ave
 rest, their mean over the classes. Naming every picture by one class is right in {results.majority}.
 
 {markdown_table(header, rows)}
-The small CNN ({results.cnn_parameters} parameters, seven convolutions, temperature {results.cnn_temperature:.3f}) saw
-the same pictures at the same size for as many epochs ({results.epochs}). The transformer starts from its five
-convolutions, which have seen them twice as often. There is no bound to state: what a shrunk picture still shows has no
-closed form.
+The small CNN ({results.cnn_parameters} parameters, seven convolutions, calibrated by a temperature of
+{results.cnn_temperature:.3f} alone) saw the same pictures at the same size for as many epochs ({results.epochs}).
+The transformer starts from its five convolutions, which have seen them twice as often. There is no bound to state: what
+a shrunk picture still shows has no closed form.
 """
 
 
@@ -110,9 +111,10 @@ Rows are the truth, columns the answer:
 
 def _calibration(results: ImageResults) -> str:
     return f"""## Calibration
-Temperature {results.temperature:.4f}, fitted on the calibration campaigns. Expected calibration error of the named
-class over 15 bins of equal count: {results.before.calibration_error} before, {results.model.calibration_error} after.
-(Resampling widens the error, so an interval may lie above its value.)
+Temperature {results.temperature:.4f}, then label smoothing of {results.smoothing:.4f} turned back, both fitted on the
+calibration campaigns. The model learned from smoothed labels, which keeps even a sure answer well below 1.
+Expected calibration error of the named class over 15 bins of equal count: {results.before.calibration_error} before,
+{results.model.calibration_error} after. (Resampling widens the error, so an interval may lie above its value.)
 
 ![reliability](reliability.png)
 """

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from examples.glass_plant.calibration import SOFT
 from examples.glass_plant.image_model import HEADS, MEAN, STD, TOKENS, WIDTH, Block, VisionTransformer
 from examples.glass_plant.image_sets import SIDE
 from examples.glass_plant.line import DEFECT_TYPES
@@ -27,7 +30,7 @@ class GraphBuilder:
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
-    def add(self, op: str, name: str, inputs: list[str], **attributes: object) -> str:
+    def add(self, op: str, name: str, inputs: list[str], **attributes: Any) -> str:
         """Append a node; returns the name of its output."""
         self.nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
         return name
@@ -59,14 +62,21 @@ class GraphBuilder:
         return self.add("Conv", name, [entry, weight_name, bias_name], strides=list(layer.stride), pads=pads)
 
 
-def transformer_graph(model: VisionTransformer, temperature: float) -> onnx.ModelProto:
-    """Graph `pixels` uint8 [batch, 128, 128, 3] -> `probabilities` float32 [batch, 5] in the order of DEFECT_TYPES."""
+def transformer_graph(model: VisionTransformer, temperature: float, smoothing: float | None) -> onnx.ModelProto:
+    """Graph `pixels` uint8 [batch, 128, 128, 3] -> `probabilities` float32 [batch, 5] in the order of DEFECT_TYPES.
+
+    `smoothing` None: the softmax as it is, to compare with.
+    """
     build = GraphBuilder()
     build.constant("split_heads", np.array([0, TOKENS, HEADS, WIDTH // HEADS], np.int64))
     build.constant("join_heads", np.array([0, TOKENS, WIDTH], np.int64))
     value = build.add("Cast", "pixels_float", ["pixels"], to=TensorProto.FLOAT)
-    value = build.add("Sub", "normalisation_centred", [value, build.constant("normalisation_mean", np.float32(MEAN))])
-    value = build.add("Div", "normalisation_scaled", [value, build.constant("normalisation_std", np.float32(STD))])
+    value = build.add(
+        "Sub", "normalisation_centred", [value, build.constant("normalisation_mean", np.array(MEAN, np.float32))]
+    )
+    value = build.add(
+        "Div", "normalisation_scaled", [value, build.constant("normalisation_std", np.array(STD, np.float32))]
+    )
     value = build.add("Transpose", "channels_first", [value], perm=[0, 3, 1, 2])
     for index, (layer, norm, _) in enumerate(model.stem):
         value = build.add("Relu", f"stem{index}", [build.convolution(f"stem{index}_conv", value, layer, norm)])
@@ -79,14 +89,30 @@ def transformer_graph(model: VisionTransformer, temperature: float) -> onnx.Mode
     value = build.add("ReduceMean", "pooled", [value], axes=[1], keepdims=0)
     value = build.norm("final_norm", value, model.norm)
     value = build.linear("logits", value, model.head)
-    divisor = build.constant("calibration_temperature", np.array([temperature], np.float32))
-    value = build.add("Div", "calibration_scaled", [value, divisor])
-    build.add("Softmax", "probabilities", [value], axis=-1)
+    calibrate(build, value, temperature, smoothing)
     pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["batch", SIDE, SIDE, 3])
     answer = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", len(DEFECT_TYPES)])
     graph = helper.make_graph(build.nodes, "vit_defect_detector", [pixels], [answer], build.constants)
     opset = helper.make_opsetid("", OPSET)
     return helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="glass_plant")
+
+
+def calibrate(build: GraphBuilder, logits: str, temperature: float, smoothing: float | None) -> None:
+    """Nodes from `logits` to `probabilities`: calibration.unsmoothed(softmax(logits / temperature), smoothing)."""
+    divisor = build.constant("calibration_temperature", np.array([temperature], np.float32))
+    value = build.add("Div", "calibration_scaled", [logits, divisor])
+    if smoothing is None:
+        build.add("Softmax", "probabilities", [value], axis=-1)
+        return
+    value = build.add("Softmax", "calibration_softmax", [value], axis=-1)
+    share = build.constant("calibration_share", np.array([smoothing / len(DEFECT_TYPES)], np.float32))
+    rest = build.add("Sub", "calibration_rest", [value, share])
+    bend = build.constant("calibration_bend", np.array([SOFT * SOFT], np.float32))
+    square = build.add("Add", "calibration_bent", [build.add("Mul", "calibration_square", [rest, rest]), bend])
+    value = build.add("Add", "calibration_above", [rest, build.add("Sqrt", "calibration_root", [square])])
+    axis = build.constant("calibration_axis", np.array([-1], np.int64))
+    total = build.add("ReduceSum", "calibration_total", [value, axis], keepdims=1)
+    build.add("Div", "probabilities", [value, total])
 
 
 def _block(build: GraphBuilder, name: str, tokens: str, block: Block) -> str:

@@ -142,5 +142,5 @@ def _augmented(pixels: NDArray[np.uint8], rng: np.random.Generator) -> torch.Ten
 
 
 def _normalised(pixels: NDArray[np.uint8]) -> torch.Tensor:
-    scaled = (pixels.astype(np.float32) - np.float32(MEAN)) / np.float32(STD)
+    scaled = (pixels.astype(np.float32) - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
     return torch.from_numpy(scaled).permute(0, 3, 1, 2)

@@ -44,7 +44,7 @@ def score_images(name: str, probability: NDArray[np.floating], held: ImageSet) -
     every = range(len(DEFECT_TYPES))
     areas = [metrics.roc_auc(probability[:, kind], held.label == kind) for kind in every]
     precisions = [metrics.average_precision(probability[:, kind], held.label == kind) for kind in every]
-    figures = (
+    figures: tuple[metrics.Metric, ...] = (
         metrics.mean_of(hits),
         lambda weights: float(np.mean([area(weights) for area in areas])),
         lambda weights: float(np.mean([precision(weights) for precision in precisions])),

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from examples.glass_plant import metrics
-from examples.glass_plant.calibration import fit_temperature, softmax
+from examples.glass_plant.calibration import fit_smoothed, fit_temperature, softmax
 from examples.glass_plant.image_card import ImageResults, image_card
 from examples.glass_plant.image_graph import transformer_graph
 from examples.glass_plant.image_model import (
@@ -62,9 +62,9 @@ def make_image(out: Path, scale: ImageScale, seed: int, workers: int, cache: Pat
     train_classifier(model, "vit", train, scale.epochs, 1e-3, seed)
     cnn_temperature = fit_temperature(logits(cnn, calibration.pixels), calibration.label)
     cnn_held = softmax(logits(cnn, held.pixels) / cnn_temperature)
-    temperature = fit_temperature(logits(model, calibration.pixels), calibration.label)
-    graph = transformer_graph(model, temperature)
-    before = GraphSession(transformer_graph(model, 1.0).SerializeToString()).run(held.pixels)
+    temperature, smoothing = fit_smoothed(logits(model, calibration.pixels), calibration.label)
+    graph = transformer_graph(model, temperature, smoothing)
+    before = GraphSession(transformer_graph(model, 1.0, None).SerializeToString()).run(held.pixels)
     after = GraphSession(graph.SerializeToString()).run(held.pixels)
     results = ImageResults(
         scale=(len(train.label), len(calibration.label), len(held.label)),
@@ -77,6 +77,7 @@ def make_image(out: Path, scale: ImageScale, seed: int, workers: int, cache: Pat
         classes=score_classes(after, held),
         confusion=confusion(after, held),
         temperature=temperature,
+        smoothing=smoothing,
         cost=measure_cost(graph.SerializeToString(), held.pixels[:1], parameter_count(model)),
         cnn_parameters=parameter_count(cnn),
         cnn_temperature=cnn_temperature,
@@ -86,12 +87,12 @@ def make_image(out: Path, scale: ImageScale, seed: int, workers: int, cache: Pat
     curves = {name: _reliability(answer, held) for name, answer in answers.items()}
     spread = np.arange(EXAMPLES) * (scale.held.each + 1) % len(held.label)  # another campaign and class each
     example = {"pixels": held.pixels[spread]}
-    write_package(out / NAME / "1", graph, image_manifest(temperature), image_card(results), example, curves)
+    write_package(out / NAME / "1", graph, image_manifest(temperature, smoothing), image_card(results), example, curves)
     accuracies = f"accuracy {results.model.accuracy}, small CNN {results.cnn.accuracy}"
     print(f"  {NAME}: {accuracies}, {results.cost.row_s * 1e3:.2f} ms a row")
 
 
-def image_manifest(temperature: float) -> str:
+def image_manifest(temperature: float, smoothing: float) -> str:
     """The text of model.toml."""
     return f"""format = 1
 
@@ -118,6 +119,7 @@ labels = {toml_list(DEFECT_TYPES)}
 [calibration]
 method = "temperature"
 temperature = {temperature:.6f}
+smoothing = {smoothing:.6f}
 
 [limits]
 batch_rows_max = {BATCH_ROWS_MAX}

@@ -61,7 +61,7 @@ def make_sensor(out: Path, scale: SensorScale, seed: int) -> None:
     results = SensorResults(
         scale=(len(train.rows), len(calibration.rows), len(held.rows)),
         runs=(scale.train_runs, scale.calibration_runs, scale.held_runs),
-        defect_share=float(held.defect.mean()),
+        defect_share=metrics.bootstrap(metrics.mean_of(held.defect), held.run),
         model=sensor_report.score("**LSTM (this model)**", after, held, threshold),
         before=sensor_report.score("LSTM before calibration", before, held, threshold),
         others=[sensor_report.score(name, value, held, threshold) for name, value in others.items()],

@@ -20,7 +20,7 @@ class SensorResults:
 
     scale: tuple[int, int, int]
     runs: tuple[int, int, int]
-    defect_share: float
+    defect_share: Figure
     model: Scores
     before: Scores
     others: list[Scores]
@@ -66,12 +66,14 @@ retrain it on your own rows before you act on it.
 
 ## Data
 Simulated campaigns of 1500 rows (12.5 hours), split by campaign with separate seeds: {runs[0]} to train
-({train} windows), {runs[1]} to calibrate ({calibration}), {runs[2]} held out ({held}). {results.defect_share:.1%} of
-the held-out windows end in a defect. The glass that the camera sees left the furnace {distance_m:.0f} m of ribbon ago
-(about 20 rows, fewer when the belt runs faster), so the rows that matter lie inside the window and not at its end.
-A quarter of the training windows were shortened and filled by repeating their first row, as a server does when a line
-has just started to report. The graph marks a row that repeats the one before it exactly, so the LSTM can tell a short
-history from a line that stands still.
+({train} windows), {runs[1]} to calibrate ({calibration}), {runs[2]} held out ({held}).
+A share of {results.defect_share} of the held-out windows ends in a defect.
+
+The glass that the camera sees left the furnace {distance_m:.0f} m of ribbon ago (about 20 rows, fewer when the belt
+runs faster), so the rows that matter lie inside the window and not at its end. A quarter of the training windows
+were shortened and filled by repeating their first row, as a server does when a line has just started to report. The
+graph marks a row that repeats the one before it exactly, so the LSTM can tell a short history from a line that stands
+still.
 """
 
 
@@ -121,16 +123,17 @@ def _short(results: SensorResults) -> str:
     rows = [
         [
             known,
-            f"{short.accuracy[known - 1]:.4f}",
-            f"{short.auc[known - 1]:.4f}",
-            f"{short.calibration_error[known - 1]:.4f}",
+            short.accuracy[known - 1],
+            short.auc[known - 1],
+            short.calibration_error[known - 1],
             f"{confidence[known - 1]:.4f}",
         ]
         for known in SHORT_SHOWN
     ]
     return f"""## Short histories
 With fewer than 32 real rows the window is filled by repeating the oldest one. Measured on every second held-out
-window; the last column is `short_history_confidence` in model.toml (accuracy relative to a whole window).
+window; the last column is `short_history_confidence` in model.toml, set to the accuracy relative to a whole window,
+and lowered where more rows did worse.
 
 {markdown_table(["real rows", "accuracy", "ROC AUC", "calibration error", "relative confidence"], rows)}
 With one row the model knows little more than the overall defect rate: the rows that matter came 20 rows earlier.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -102,7 +103,7 @@ def lstm_graph(weights: LstmWeights, slope: float, intercept: float) -> onnx.Mod
         "calibration_slope": np.array([slope], np.float32),
         "calibration_intercept": np.array([intercept], np.float32),
     }
-    steps = [
+    steps: list[tuple[str, list[str], str, dict[str, Any]]] = [
         ("Sub", ["rows", "normalisation_mean"], "normalisation_centred", {}),
         ("Div", ["normalisation_centred", "normalisation_std"], "normalisation_scaled", {}),
         ("Slice", ["rows", "one", "end", "one"], "rows_later", {}),

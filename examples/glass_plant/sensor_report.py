@@ -37,13 +37,14 @@ class Scores:
 class ShortHistory:
     """Figures by the number of real rows in the window, entry k - 1 for k rows."""
 
-    accuracy: list[float]
-    auc: list[float]
-    calibration_error: list[float]
+    accuracy: list[Figure]
+    auc: list[Figure]
+    calibration_error: list[Figure]
 
     def confidence(self) -> list[float]:
         """Accuracy relative to a whole window, in (0, 1], non-decreasing: the lower of a value and its successors."""
-        ratio = np.clip(np.array(self.accuracy) / self.accuracy[-1], 0.01, 1.0)
+        accuracy = np.array([figure.value for figure in self.accuracy])
+        ratio = np.clip(accuracy / accuracy[-1], 0.01, 1.0)
         return [float(value) for value in np.minimum.accumulate(ratio[::-1])[::-1]]
 
 
@@ -114,15 +115,15 @@ def window_features(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def short_history(run: Predict, held: WindowSet, threshold: float) -> ShortHistory:
     """Figures for every number of real rows; `run` maps windows [n, 32, 3] to probabilities [n, 1]."""
-    rows, defect = held.rows[::SHORT_STRIDE], held.defect[::SHORT_STRIDE]
-    every = np.ones(len(defect))
-    accuracy, auc, error = [], [], []
+    rows, defect, group = held.rows[::SHORT_STRIDE], held.defect[::SHORT_STRIDE], held.run[::SHORT_STRIDE]
+    short = ShortHistory([], [], [])
     for known in range(1, WINDOW_ROWS + 1):
         probability = run(shorten(rows, known))[:, 0]
-        accuracy.append(float(np.mean((probability >= threshold) == defect)))
-        auc.append(metrics.roc_auc(probability, defect)(every))
-        error.append(metrics.calibration_error(probability, defect)(every))
-    return ShortHistory(accuracy, auc, error)
+        hits = (probability >= threshold) == defect
+        short.accuracy.append(metrics.bootstrap(metrics.mean_of(hits), group))
+        short.auc.append(metrics.bootstrap(metrics.roc_auc(probability, defect), group))
+        short.calibration_error.append(metrics.bootstrap(metrics.calibration_error(probability, defect), group))
+    return short
 
 
 def _last(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,7 @@ class GraphSession:
     def run(self, rows: NDArray[np.generic], batch: int = 256) -> NDArray[np.float32]:
         """Answers of all rows, in pieces of `batch`."""
         pieces = [rows[start : start + batch] for start in range(0, len(rows), batch)]
-        answers = [self._session.run([self.output_name], {self.input_name: piece})[0] for piece in pieces]
+        answers: list[Any] = [self._session.run([self.output_name], {self.input_name: piece})[0] for piece in pieces]
         return np.concatenate(answers)
 
     def time_one_s(self, row: NDArray[np.generic]) -> float:

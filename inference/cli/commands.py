@@ -12,7 +12,7 @@ import typer
 
 from inference.cli.bench_command import bench
 from inference.settings import Settings
-from inference.start_errors import StartError
+from inference.start_errors import StartError, counted
 from inference.version import VERSION
 
 EXIT_PROBLEMS = 1
@@ -97,7 +97,7 @@ def list_models(models: ModelsFolder = None, config: ConfigFile = None, as_json:
             f"{'*' if one.loaded else ' '} {one.model}",
             str(one.version),
             one.task,
-            f"{len(one.problems)} problems, see `glassai models check`" if one.problems else one.title,
+            f"{counted(one.problems)}, see `glassai models check`" if one.problems else one.title,
         )
         for one in found
     ]

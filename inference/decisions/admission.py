@@ -112,8 +112,10 @@ class Admission:
             retry_s = self._retry_s(wait_s - self.policy.ms_max / 1000.0)
             return QueueFull(self.policy.model, "ms", ceil(wait_s * 1000.0), self.policy.ms_max, retry_s)
         committed, margin_s = self._committed, self.margin.seconds
-        done_s = start_s + (waiting + rows) * row_s + self._tail_s + min(margin_s, PART_MAX * (deadline_s - now))
-        if self._crowded or done_s > deadline_s or done_s > committed.earliest_s:
+        all_s, earliest_s = start_s + (waiting + rows) * row_s + self._tail_s, committed.earliest_s
+        done_s = all_s + min(margin_s, PART_MAX * (deadline_s - now))
+        # Whether somebody before is made late does not hang on the time that this one has.
+        if self._crowded or done_s > deadline_s or all_s + margin_s > earliest_s:
             return self._judge_in_order(priority, rows, deadline_s, now, start_s)
         if committed.drawn:
             self._shift_s = committed.shift_s(start_s)

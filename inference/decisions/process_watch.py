@@ -1,8 +1,9 @@
 """Which server processes are started, started again, stopped and killed, and when. Pure: time is an argument.
 
 A process that ends is replaced after a delay that doubles with each end and begins anew once a process has lived for
-`steady_s`. One that stays silent for `silence_max_s` is killed, and then replaced like any other. A stop asks all
-processes to end and kills those that have not when `stop_limit_s` has passed; a hurried one gives them `hurry_limit_s`.
+`steady_s`. One that stays silent for `silence_max_s` is killed, and then replaced like any other. A look at them that
+comes `late_s` late says that the machine stood still, so they get their time anew. A stop asks all processes to end and
+kills those that have not when `stop_limit_s` has passed; a hurried one gives them `hurry_limit_s`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ class WatchPolicy(msgspec.Struct, frozen=True):
     delay_max_s: float = 5.0
     steady_s: float = 60.0
     silence_max_s: float = 30.0
+    late_s: float = 1.0
     stop_limit_s: float = 30.0
     hurry_limit_s: float = 5.0
 
@@ -110,6 +112,7 @@ class ProcessWatch:
     def tick(self, now: float) -> list[Decision]:
         """What is due."""
         decisions: list[Decision] = []
+        self._pardon(now)
         for number, place in enumerate(self._places):
             if place.due_s is not None and now >= place.due_s:
                 place.alive, place.killed, place.since_s, place.heard_s, place.due_s = True, False, now, now, None
@@ -125,6 +128,12 @@ class ProcessWatch:
         watched = [place for place in self._places if place.alive and not place.killed]
         times += [self._silent_at_s(place) if self._kill_at_s is None else self._kill_at_s for place in watched]
         return min(times, default=None)
+
+    def _pardon(self, now: float) -> None:
+        """Who looks this late has stood still, and what the processes said meanwhile is yet to be read."""
+        for place in self._places:
+            if place.alive and now - self._silent_at_s(place) > self._policy.late_s:
+                place.heard_s = now
 
     def _silent_at_s(self, place: _Place) -> float:
         return place.heard_s + self._policy.silence_max_s

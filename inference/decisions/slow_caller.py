@@ -1,7 +1,8 @@
 """When a caller has been too slow: how long each stage of a connection may last, and what follows.
 
 A connection is looked at now and then, not at every byte. Kept of it is what it was first seen doing, and since when,
-so a limit is noticed up to one interval between two looks late.
+so a limit is noticed up to one interval between two looks late. Of a longer interval no more than `STILL_S` counts: the
+server stood still, and what the caller sent meanwhile is yet to be read.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import enum
 
 import msgspec
 
+STILL_S = 1.0  # looks come every 0.5 s at most
 PROGRESS_BYTES_MIN = 1024  # by which a body, or the reading of an answer, has to move within `stall_s`
 
 
@@ -67,11 +69,12 @@ _MOVING = (Stage.BODY, Stage.ANSWER)
 class CallerWatch:
     """What one connection was seen doing."""
 
-    __slots__ = ("_message", "_moved_bytes", "_moved_s", "_since_s", "_stage")
+    __slots__ = ("_looked_s", "_message", "_moved_bytes", "_moved_s", "_since_s", "_stage")
 
     def __init__(self) -> None:
         self._stage: Stage | None = None
         self._message: object = None
+        self._looked_s = 0.0
         self._since_s = 0.0
         self._moved_s = 0.0
         self._moved_bytes = 0
@@ -82,6 +85,11 @@ class CallerWatch:
         `message` is the same object as long as the same request is meant; `moved_bytes` grows with a body or with the
         reading of an answer.
         """
+        still_s = now - self._looked_s - STILL_S
+        self._looked_s = now
+        if still_s > 0:
+            self._since_s += still_s
+            self._moved_s += still_s
         if stage is not self._stage or message is not self._message:
             self._stage, self._message = stage, message
             self._since_s = self._moved_s = now

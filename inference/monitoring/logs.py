@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import re
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, TextIO
@@ -17,6 +18,7 @@ from typing import Any, TextIO
 import msgspec
 
 from inference.errors import InferenceError
+from inference.fault import Fault
 from inference.request import Prediction
 from inference.settings import LoggingSettings
 from inference.tensor import DATATYPES, Tensors
@@ -27,7 +29,9 @@ HIDDEN = "(hidden)"
 ITEMS_MAX = 64  # of one logged list or object
 DEPTH_MAX = 8
 VALUES_SHOWN = 16  # of one logged tensor
+FAULTS_SHOWN = 8  # as many as an error's own sentence names
 FIRST_KEYS = ("timestamp", "level", "logger", "event")
+PATH_PARTS = re.compile(r"[^.\[\]]+")  # of the name of a field, such as data.rows[3].pressure
 
 Event = MutableMapping[str, Any]
 
@@ -108,13 +112,18 @@ class Named:
 
 
 def explain_errors(logger: object, method_name: str, event_dict: Event) -> Event:
-    """Give a record of one of the product's errors its reason and the fields at fault."""
+    """Give a record of one of the product's errors its reason and the fields at fault.
+
+    The error is the record's `error`, else what was raised.
+    """
     error = event_dict.get("error")
     if error is None and isinstance(event_dict.get("exc_info"), tuple):
         error = event_dict["exc_info"][1]
     if isinstance(error, InferenceError):
         event_dict.setdefault("reason", error.reason)
-        event_dict.setdefault("faults", [str(fault) for fault in error.details])
+        event_dict.setdefault("faults", list(error.details[:FAULTS_SHOWN]))
+        if event_dict.get("event") == str(error):
+            event_dict.pop("error", None)  # its sentence is the event already
     return event_dict
 
 
@@ -127,7 +136,8 @@ def without_colours(logger: object, method_name: str, event_dict: Event) -> Even
 class Bounds:
     """Hides the values of redacted names at any depth; cuts long texts, lists and nests.
 
-    A name is redacted if it is on the list or ends with `_` and a name on the list, whatever its case, `-` as `_`.
+    A name is redacted if it is on the list or ends with `_` and a name on the list, whatever its case, `-` as `_`. What
+    was given for such a field is hidden in an error's faults, and in its sentence where that quotes the fault.
     """
 
     def __init__(self, settings: LoggingSettings, *, console: bool) -> None:
@@ -137,6 +147,8 @@ class Bounds:
 
     def __call__(self, logger: object, method_name: str, event_dict: Event) -> Event:
         """A structlog processor."""
+        if "faults" in event_dict:
+            self._hide_given(event_dict)
         for key, value in event_dict.items():
             if key not in ("exc_info", "_record", "_from_structlog"):  # structlog's own, still needed
                 event_dict[key] = HIDDEN if self.hides(key) else self._cut(value, DEPTH_MAX)
@@ -146,6 +158,14 @@ class Bounds:
         """Whether values of this name are never logged."""
         plain = _plain(name)
         return any(plain == hidden or plain.endswith(f"_{hidden}") for hidden in self._names)
+
+    def _hide_given(self, event_dict: Event) -> None:
+        for fault in event_dict["faults"]:
+            if isinstance(fault, Fault) and any(map(self.hides, PATH_PARTS.findall(fault.field))):
+                hidden = str(Fault(fault.field, HIDDEN, fault.accepted))
+                for key in event_dict.keys() & {"event", "error"}:
+                    event_dict[key] = str(event_dict[key]).replace(str(fault), hidden)
+                event_dict["faults"] = [hidden if one is fault else one for one in event_dict["faults"]]
 
     def _cut(self, value: object, depth: int) -> object:
         if value is None or isinstance(value, bool | int | float):

@@ -5,6 +5,7 @@ Headers can be judged before the body is read, so a refusal costs next to nothin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -35,7 +36,10 @@ def read_headers(headers: Mapping[bytes, bytes], timeout_max_s: float) -> CallLi
         return NO_LIMITS
     faults: list[Fault] = []
     given_priority = None if priority is None else _priority(priority.decode("latin-1"), "X-Priority", faults)
-    given_timeout = None if timeout is None else _timeout(_number(timeout), timeout_max_s, "X-Timeout-Ms", faults)
+    given_timeout = None
+    if timeout is not None:
+        text = quoted(timeout.decode("latin-1"))
+        given_timeout = _timeout(_number(timeout), text, timeout_max_s, "X-Timeout-Ms", faults)
     if faults:
         raise InvalidValues(faults)
     return CallLimits(given_priority, given_timeout)
@@ -47,7 +51,10 @@ def read_fields(priority: str | None, timeout_ms: float | None, timeout_max_s: f
         return NO_LIMITS
     faults: list[Fault] = []
     given_priority = None if priority is None else _priority(priority, "priority", faults)
-    given_timeout = None if timeout_ms is None else _timeout(timeout_ms, timeout_max_s, "timeout_ms", faults)
+    given_timeout = None
+    if timeout_ms is not None:
+        text = "no number" if math.isnan(timeout_ms) else quoted(timeout_ms)
+        given_timeout = _timeout(timeout_ms, text, timeout_max_s, "timeout_ms", faults)
     if faults:
         raise InvalidValues(faults)
     return CallLimits(given_priority, given_timeout)
@@ -89,11 +96,11 @@ def _priority(given: str, field: str, faults: list[Fault]) -> Priority | None:
     return band
 
 
-def _timeout(given_ms: float, timeout_max_s: float, field: str, faults: list[Fault]) -> float | None:
+def _timeout(given_ms: float, text: str, timeout_max_s: float, field: str, faults: list[Fault]) -> float | None:
     if 0 < given_ms <= timeout_max_s * 1000:
         return given_ms / 1000
     limit = f"milliseconds above 0, at most {timeout_max_s * 1000:g} (server.request_timeout_s)"
-    faults.append(Fault(field, quoted(given_ms), limit))
+    faults.append(Fault(field, text, limit))
     return None
 
 

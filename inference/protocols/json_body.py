@@ -27,6 +27,8 @@ _INDEX = re.compile(r"\[[^]]*\]")
 _STEPS = np.zeros(256, np.int32)
 _STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
 _NO_MARKS = bytes(set(range(256)) - set(b'[]{}"'))
+_PLACE = re.compile(r"\(byte (\d+)\)")
+_NO_NUMBER = re.compile(rb"[^NI-]?(NaN|-?Infinity)")
 _TOO_DEEP = "it is nested too deeply"
 _NOTHING_MORE: Mapping[str, str] = {}
 
@@ -54,10 +56,7 @@ def read_json(
             raise UnknownField(path, [unknown["name"]], struct.__struct_encode_fields__) from None
         raise _misfit(fault, path, expected, accepted) from None
     except msgspec.DecodeError as error:
-        empty = not bytes(body).strip()
-        raise MalformedBody(
-            "it is empty" if empty else str(error).removeprefix("JSON is malformed: "), expected
-        ) from None
+        raise MalformedBody(_no_json(bytes(body), str(error)), expected) from None
     except UnicodeDecodeError:
         raise MalformedBody("a text in it is not UTF-8", expected) from None
     except RecursionError:
@@ -91,6 +90,16 @@ def split_message(error: msgspec.ValidationError) -> tuple[str, str]:
     assert match is not None
     path = (match["path"] or "").removeprefix("$")
     return match["fault"], path.removeprefix(".")
+
+
+def _no_json(body: bytes, message: str) -> str:
+    """What is wrong with bytes that are no JSON; the usual mistakes by their name."""
+    if not body.strip():
+        return "it is empty"
+    place = _PLACE.search(message)
+    if place is not None and (literal := _NO_NUMBER.match(body, max(0, int(place[1]) - 1))):
+        return f"JSON has no {literal[1].decode()} (byte {literal.start(1)})"
+    return message.removeprefix("JSON is malformed: ")
 
 
 def _misfit(fault: str, path: str, expected: str, accepted: Mapping[str, str]) -> MalformedBody:

@@ -40,6 +40,14 @@ class _Missing:
 
 MISSING = _Missing()
 
+# Stand in for fields that cannot be read, and are right with any value of the others.
+STAND_INS: dict[type[msgspec.Struct], dict[str, Any]] = {
+    Feature: {"name": "a", "unit": "", "valid_min": -math.inf, "valid_max": math.inf},
+    SensorWindow: {"input": "a", "rows": 1, "features": (Feature("a", "", 0.0, 1.0),)},
+    ImageInput: {"input": "a", "width": 1, "height": 1},
+    Output: {"name": "a", "kind": "classes", "labels": ("a", "b")},
+}
+
 
 def read_model_toml(content: bytes) -> tuple[ModelSpec | None, list[str]]:
     """The spec, and the problems as sentences. There is a spec exactly if there are no problems."""
@@ -81,12 +89,19 @@ class _Reader:
         if MISSING in values.values():
             # A section that cannot be read counts as not there, so that the others are still held against each other.
             if kind is not ModelSpec:
+                self._hold_rest_against_its_bounds(values, kind, prefix)
                 return None
             self.unread |= {name for name, value in values.items() if value is MISSING}
             values = {name: value for name, value in values.items() if name not in self.unread}
         struct = kind(**values)
         self.problems += [f"{prefix}{problem}" for problem in _problems(struct)]
         return struct
+
+    def _hold_rest_against_its_bounds(self, values: dict[str, Any], kind: type[msgspec.Struct], prefix: str) -> None:
+        """Report what else is wrong with a section some of whose fields cannot be read: these count as right."""
+        read = {name: value for name, value in values.items() if value is not MISSING}
+        whole = STAND_INS.get(kind, {}) | read
+        self.problems += [f"{prefix}{problem}" for problem in _problems(kind(**whole))]
 
     def value(self, given: object, kind: Any, path: str) -> Any:
         """The value as its field's type, or MISSING."""

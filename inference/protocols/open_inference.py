@@ -7,6 +7,7 @@ reads is refused, with the nearest one that is read.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -33,6 +34,7 @@ EXTENSIONS = ("binary_tensor_data", "parameters")
 PLATFORM = "onnxruntime_onnx"
 DIMENSIONS_MAX = 64  # numpy's
 NAME_CHARS_MAX = 1024  # of names and ids, which come back in answers and errors
+DECLARED_KEPT = 256  # inputs as they were declared last; 2 KiB each at most, with the longest name and all dimensions
 UNKNOWN_INPUTS_MAX = 8  # that are named one by one, each with the nearest known name
 
 Size = Annotated[int, Meta(ge=0, le=2**40)]
@@ -216,8 +218,7 @@ def _read_inputs(
     for index, wire in enumerate(wires):
         if wire.name in tensors:
             raise InvalidTensor(str(model), [Fault(f"inputs[{index}].name", quoted(wire.name), "each input once")])
-        declared = WireTensor(model, wire.name, wire.datatype, tuple(wire.shape))
-        _check_declared(declared)
+        declared = _declared(model, wire.name, wire.datatype, tuple(wire.shape))
         size = read_input(wire.parameters, wire.name, own) if wire.parameters else None
         if size is not None and wire.data is UNSET:
             _check_blob(declared, place + size, len(body), header_length)
@@ -243,13 +244,17 @@ def _check_blob(tensor: WireTensor, end: int, body_bytes: int, header_length: in
         raise MalformedBody(fault, "the bytes of each binary input behind the JSON, in the order of the inputs")
 
 
-def _check_declared(tensor: WireTensor) -> None:
-    if tensor.datatype not in DTYPES:
-        raise tensor.refused("datatype", quoted(tensor.datatype), one_of(DTYPES))
-    if len(tensor.shape) > DIMENSIONS_MAX:
-        raise tensor.refused("shape", f"{len(tensor.shape)} dimensions", f"at most {DIMENSIONS_MAX}")
-    if 0 in tensor.shape:
-        raise tensor.refused(f"shape[{tensor.shape.index(0)}]", "0", "at least 1")
+@lru_cache(DECLARED_KEPT)
+def _declared(model: ModelKey, name: str, datatype: str, shape: tuple[int, ...]) -> WireTensor:
+    """An input as it was declared, once that is known to be possible. Raises InvalidTensor."""
+    tensor = WireTensor(model, name, datatype, shape)
+    if datatype not in DTYPES:
+        raise tensor.refused("datatype", quoted(datatype), one_of(DTYPES))
+    if len(shape) > DIMENSIONS_MAX:
+        raise tensor.refused("shape", f"{len(shape)} dimensions", f"at most {DIMENSIONS_MAX}")
+    if 0 in shape:
+        raise tensor.refused(f"shape[{shape.index(0)}]", "0", "at least 1")
+    return tensor
 
 
 def _read_raw(body: bytes, model: ModelKey, signature: Signature) -> InferCall:
@@ -286,15 +291,25 @@ def _read_outputs(
     own: OwnParameters,
 ) -> tuple[RequestedOutput, ...]:
     """The outputs wanted, in the caller's order; none named means all."""
-    if wires:
-        outputs = _named_outputs(wires, binary_default, signature, own)
-    else:
-        outputs = tuple([RequestedOutput(spec.name, spec.datatype, binary_default) for spec in signature.outputs])
+    if not wires:
+        return _all_outputs(signature.outputs, binary_default)
+    outputs = _named_outputs(wires, binary_default, signature, own)
+    _check_json_forms(outputs)
+    return outputs
+
+
+@lru_cache(DECLARED_KEPT)
+def _all_outputs(specs: tuple[TensorSpec, ...], binary: bool) -> tuple[RequestedOutput, ...]:
+    outputs = tuple([RequestedOutput(spec.name, spec.datatype, binary) for spec in specs])
+    _check_json_forms(outputs)
+    return outputs
+
+
+def _check_json_forms(outputs: Sequence[RequestedOutput]) -> None:
     for name, datatype, binary in outputs:
         if datatype in NO_JSON_FORM and not binary:
             accepted = f"true, or parameters.binary_data_output of the request: {datatype} has no JSON form"
             raise InvalidValues([Fault(f"outputs.{name}.parameters.binary_data", "false", accepted)])
-    return outputs
 
 
 def _named_outputs(

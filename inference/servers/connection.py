@@ -290,7 +290,7 @@ class Connection(HttpToolsProtocol):
             return
         app: Any = self.app
         app.observe(ROUTE, METHOD, STATUS_BY_REASON[error.reason], error.reason)
-        log.debug("%s", error)
+        log.debug("%s", error, extra={"error": error})
         self.transport.write(refusal(error, self.server_state.default_headers))
         self._leave()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from inference.decisions.slow_caller import Patience
+from inference.servers.plain_head import KnownHeads
 from inference.settings import ServerSettings
 
 LEAVE_S = 2.0  # for the caller's part of a close
@@ -55,9 +56,19 @@ class Connections:
     def __init__(self, limits: ConnectionLimits, heard: Callable[[], None] = _nobody_listens) -> None:
         self.limits = limits
         self.heard = heard  # told whenever bytes are read
+        self.known_heads = KnownHeads()
         self._open: set[LookedAfter] = set()
         self._interval_s = min(LOOK_INTERVAL_S, limits.patience.shortest_s / 4)
         self._timer: asyncio.Handle | None = None
+        self._default_headers: Sequence[tuple[bytes, bytes]] = ()
+        self._default_lines = b""
+
+    def default_lines(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """Headers that every response has, as they are sent; uvicorn makes them anew once a second."""
+        if headers is not self._default_headers:
+            self._default_headers = headers
+            self._default_lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        return self._default_lines
 
     def add(self, connection: LookedAfter) -> None:
         """Look after this connection too."""

@@ -260,6 +260,16 @@ class Exchange(msgspec.Struct, eq=False):
             self._waiting.set_exception(CallerGone())
 
 
+async def no_receive() -> Message:
+    """For an exchange whose body comes another way."""
+    raise AssertionError("nothing is received through this exchange")
+
+
+async def no_send(message: Message) -> None:
+    """For an exchange whose response goes another way."""
+    raise AssertionError("nothing is sent through this exchange")
+
+
 class Answerer(Protocol):
     """Who answers requests: the engine, or the process that a line belongs to."""
 

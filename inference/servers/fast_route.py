@@ -8,161 +8,220 @@ the minor version is pinned, and a test names what is used here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from inference.errors import InferenceError
 from inference.request import Answer
 from inference.servers.connection import Connection
-from inference.servers.exchange import Exchange, Pending, Response
-from inference.servers.http import App, PredictRoute, head
-
-PLAIN_BODY_BYTES_MAX = 64 * 1024  # below it uvicorn reads on without being asked
+from inference.servers.exchange import Exchange, Message, Pending, Response, no_receive, no_send
+from inference.servers.http import App, head_lines
+from inference.servers.plain_head import PlainHead, plain_head
 
 
 class FastConnection(Connection):
-    """One connection. `fast` is the request of it that is being answered the fast way."""
+    """One connection. `_fast` is the request of it that was last begun the fast way."""
 
-    fast: FastCycle | None = None
+    _fast: FastCycle | None = None
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """Whose turn it is: called when the headers are there, or the responses before it have been sent."""
-        fast = None if self.flow.write_paused else _fast_cycle(self, cycle, app)
-        if fast is None:
-            super()._start_asgi_task(cycle, app)
-            return
-        self.fast = fast
-        if fast.refused or not cycle.more_body:
-            self.loop.call_soon(fast.start)  # not at once: a pipeline of refusals would call itself ever deeper
-
-    def go_the_ordinary_way(self, cycle: RequestResponseCycle) -> None:
-        """Through ASGI after all."""
+    def data_received(self, data: bytes) -> None:
+        """A whole request with a head that is known is begun at once; everything else is the parser's."""
         app: Any = self.app
-        super()._start_asgi_task(cycle, app)
+        if self.scope is not self._whole or self._held or self._leaving or not isinstance(app, App):
+            super().data_received(data)
+            return
+        known, last, before = self._all.known_heads, self._fast, self.cycle
+        head, begins = known.find(data)
+        if head is None or not self._can_begin():
+            super().data_received(data)
+            fast = self._fast
+            if fast is not None and fast is not last and fast is self.cycle and self.scope is self._whole:
+                known.learn(data, begins, fast.head)
+            return
+        self._all.heard()
+        self._received_bytes += len(data)
+        scope: Any = {}
+        self.scope = self._whole = scope
+        fast = self._begin_fast(head, app)
+        fast.body = data[begins:]
+        if not fast.start():
+            self.cycle = before
+            known.forget(data, begins)
+            super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """A request begins. What ASGI wants to know of it is put together once it is known that it goes there."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        scope: Any = {}
+        self.scope = scope
+
+    def on_headers_complete(self) -> None:
+        """Begin a plain predict request the fast way, any other as usual. Raises HeadersTooLarge, MalformedHttp."""
+        parser, app = self.parser, self.app
+        if (
+            isinstance(app, App)
+            and parser.get_method() == b"POST"
+            and self._can_begin()
+            and not parser.should_upgrade()
+        ):
+            keep_alive = parser.get_http_version() != "1.0" and parser.should_keep_alive()
+            head = plain_head(app, self.url, self.headers, keep_alive=keep_alive)
+            if head is not None:
+                self._check_head()
+                self._unread_bytes = 0
+                self.scope["method"] = "POST"
+                fast = self._begin_fast(head, app)
+                if fast.refused:
+                    self.loop.call_soon(fast.start)  # not at once: a row of refusals would call itself ever deeper
+                return
+        self._describe()
+        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """The body is whole."""
         super().on_message_complete()
-        fast = self.fast
-        if fast is not None and fast.cycle is self.cycle:
-            fast.start()
+        fast = self._fast
+        if fast is not None and fast.scope is self.scope and not fast.start():
+            self._go_the_ordinary_way(fast)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The caller is gone, and nobody waits for the answer."""
         super().connection_lost(exc)
-        if self.fast is not None:
-            self.fast.abandon()
+        if self._fast is not None:
+            self._fast.abandon()
 
     def abandon(self) -> None:
         """Nobody waits for the request that is being read."""
-        super().abandon()
-        if self.fast is not None:
-            self.fast.abandon()
+        if self._fast is not None and self._fast.scope is self.scope:
+            self._fast.abandon()
+        else:
+            super().abandon()
+
+    def _can_begin(self) -> bool:
+        """Whether nobody is before the next request, and its answer can be written."""
+        return (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
+
+    def _begin_fast(self, head: PlainHead, app: App) -> FastCycle:
+        scope: Any = self.scope
+        fast = self._fast = FastCycle(self, head, app, scope)
+        cycle: Any = fast  # as uvicorn and Connection see it
+        self.cycle = cycle
+        return fast
+
+    def default_lines(self) -> bytes:
+        """Headers of every response, as they are sent."""
+        return self._all.default_lines(self.server_state.default_headers)
+
+    def _describe(self) -> None:
+        """Put the scope of ASGI together, as uvicorn does when a request begins."""
+        url, headers, expects_100 = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects_100
+        self.headers += headers
+
+    def _go_the_ordinary_way(self, fast: FastCycle) -> None:
+        """Through ASGI after all."""
+        fast.response_complete = True  # so that nobody waits for it
+        self._describe()
+        super().on_headers_complete()
+        self.cycle.body += fast.body
+        super().on_message_complete()
 
 
-def _fast_cycle(protocol: FastConnection, cycle: RequestResponseCycle, app: Any) -> FastCycle | None:
-    """The fast way for this request, if it is as plain as that takes."""
-    if not isinstance(app, App) or cycle.scope["method"] != "POST":
-        return None
-    found = app.predict_route(cycle.scope["path"])
-    if found is None:
-        return None
-    headers = dict(cycle.scope["headers"])
-    length = headers.get(b"content-length")
-    if length is None or len(length) > 5 or int(length) > PLAIN_BODY_BYTES_MAX:
-        return None
-    if b"content-encoding" in headers or b"expect" in headers or b"transfer-encoding" in headers:
-        return None
-    return FastCycle(protocol, cycle, app, headers, *found)
+class _NobodyWaits:
+    """In place of the event that wakes an ASGI application."""
+
+    def set(self) -> None:
+        pass
 
 
 class FastCycle:
-    """One request from the end of its headers to the end of its response."""
+    """One request from the end of its headers to the end of its response, as uvicorn's connection sees a cycle."""
 
-    __slots__ = ("_app", "_begun", "_exchange", "_pending", "_protocol", "_refusal", "_route", "cycle")
+    __slots__ = (
+        *("_app", "_begun", "_connection", "_exchange", "_pending", "_refusal"),
+        *("body", "disconnected", "head", "keep_alive", "more_body", "response_complete", "scope"),
+    )
+    message_event = _NobodyWaits()
 
-    def __init__(
-        self,
-        protocol: FastConnection,
-        cycle: RequestResponseCycle,
-        app: App,
-        headers: Mapping[bytes, bytes],
-        route: PredictRoute,
-        params: Mapping[str, str],
-    ) -> None:
-        self.cycle = cycle
-        self._protocol = protocol
+    def __init__(self, connection: FastConnection, head: PlainHead, app: App, scope: Message) -> None:
+        self.head = head
+        self.scope = scope
+        self.body = b""
+        self.more_body = True
+        self.keep_alive = head.keep_alive
+        self.response_complete = self.disconnected = self._begun = False
+        self._connection = connection
         self._app = app
-        self._route = route
-        asgi: Any = cycle  # whose types of ASGI's messages are narrower than ours
-        self._exchange: Exchange = app.exchange(asgi.scope, headers, asgi.receive, asgi.send, params)
+        self._exchange: Exchange = app.exchange(head.scope, head.headers, no_receive, no_send, head.path_params)
         self._pending: Pending | None = None
-        self._refusal = None if route.refuse_early is None else route.refuse_early(self._exchange)
-        self._begun = False
+        refuse_early = head.route.refuse_early
+        self._refusal = None if refuse_early is None else refuse_early(self._exchange)
 
     @property
     def refused(self) -> bool:
         """Whether the headers alone are enough to refuse it."""
         return self._refusal is not None
 
-    def start(self) -> None:
-        """The body is whole, or not needed: read it and ask the engine."""
-        if self._begun or self._protocol.fast is not self:
-            return
+    def start(self) -> bool:
+        """The body is whole, or not needed: read it and ask the engine. False if it has to go the ordinary way."""
+        if self._begun or self.disconnected:
+            return True
         self._begun = True
         if self._refusal is not None:
             self._respond_error(self._refusal)
-            return
+            return True
         try:
-            pending = self._route.begin(self._exchange, bytes(self.cycle.body))
+            pending = self.head.route.begin(self._exchange, self.body)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer and the log the rest
             self._respond_error(error)
-            return
+            return True
         if pending is None:
-            self._protocol.fast = None
-            self._protocol.go_the_ordinary_way(self.cycle)
-            return
+            return False
         self._pending = pending
         (pending.answerer or self._app.engine).submit(pending.request, self._answered)
+        return True
 
     def abandon(self) -> None:
         """Nobody waits any more: the request's place is free, and what has not started never runs."""
-        self._protocol.fast = None
-        if not self.cycle.response_complete:
-            self._app.observe(self._route.template, "POST", 499, "caller_gone")
+        self.disconnected = True
+        if self.response_complete:
+            return
+        self.response_complete = True
+        self._app.observe(self.head.route.template, "POST", 499, "caller_gone")
         if self._pending is not None:
             (self._pending.answerer or self._app.engine).cancel(self._pending.request)
 
     def _answered(self, answer: Answer) -> None:
         """The engine's answer, once; the engine never calls back after a cancel."""
-        assert self._pending is not None
+        pending = self._pending
+        assert pending is not None
         if isinstance(answer, InferenceError):
             self._respond_error(answer)
             return
-        predictions = self._app.predictions
-        if predictions.enabled and self._pending.answerer is None:
-            predictions.write(self._exchange.request_id, answer, self._pending.request.inputs)
+        app = self._app
+        if app.predictions.enabled and pending.answerer is None:
+            app.predictions.write(self._exchange.request_id, answer, pending.request.inputs)
         try:
-            response = self._pending.respond(answer)
+            response = pending.respond(answer)
         except Exception as error:  # noqa: BLE001 - see start
             self._respond_error(error)
         else:
-            self._app.observe(self._route.template, "POST", response.status, "")
+            app.observe(self.head.route.template, "POST", response.status, "")
             self._respond(response)
 
     def _respond_error(self, error: Exception) -> None:
-        self._respond(self._app.error_response(self._exchange, self._route.template, error))
+        self._respond(self._app.error_response(self._exchange, self.head.route.template, error))
 
     def _respond(self, response: Response) -> None:
-        cycle, protocol = self.cycle, self._protocol
-        protocol.fast = None
-        headers = (*cycle.default_headers, *head(response, self._exchange))
-        lines = [STATUS_LINE[response.status], *[b"%b: %b\r\n" % header for header in headers]]
-        lines += (b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n", response.body)
-        cycle.response_started = cycle.response_complete = True
-        protocol.transport.write(b"".join(lines))
-        if not cycle.keep_alive:
-            protocol.close_gently()
-        cycle.on_response()
+        connection = self._connection
+        self.response_complete = True
+        end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+        parts = (STATUS_LINE[response.status], connection.default_lines(), head_lines(response, self._exchange), end)
+        connection.transport.write(b"".join((*parts, response.body)))
+        if not self.keep_alive:
+            connection.close_gently()
+        connection.on_response_complete()

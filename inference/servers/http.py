@@ -133,12 +133,12 @@ class App:
         self._infer = infer
         # The predict route of a path, and the path's parameters.
         self.predict_route = functools.lru_cache(PATHS_KEPT)(self._predict_route)
-        self._body_bytes_max = body_bytes_max
+        self.body_bytes_max = body_bytes_max
         self._receiving = Receiving(receiving_bytes_max)
         self.observe = observe
         self.predictions = predictions
         self._watch = HangUpWatch()
-        self.rounds = LoopRound(engine.clock, self._note_round)
+        self.rounds = LoopRound(engine.clock, self._note_round, engine.is_calm)
         self._crowded = False
         self._switch_s = sys.getswitchinterval()
         self._request_ids = IdSource("req_")
@@ -179,7 +179,7 @@ class App:
     ) -> Exchange:
         """This request as handlers see it."""
         request_id = request_id_of(headers, self._request_ids)
-        limit, log_of = self._body_bytes_max, self.predictions
+        limit, log_of = self.body_bytes_max, self.predictions
         server = (self.engine, self._watch, limit, request_id, log_of, params, self._receiving, self.rounds)
         return Exchange(scope, headers, receive, send, *server)
 
@@ -213,8 +213,7 @@ class App:
             error = InternalError(exchange.request_id)
         level = logging.ERROR if error.reason in FAULTS_OF_MODELS else logging.DEBUG
         if log.isEnabledFor(level):
-            faults = [str(fault) for fault in error.details[:8]]
-            log.log(level, "%s", error, extra={"request_id": exchange.request_id, "faults": faults})
+            log.log(level, "%s", error, extra={"request_id": exchange.request_id, "error": error})
         api = open_inference if exchange.path == "/v2" or exchange.path.startswith("/v2/") else inference_api
         response = api.error_response(error)
         self.observe(route, exchange.method, response.status, error.reason)
@@ -236,6 +235,15 @@ def head(response: Response, exchange: Exchange) -> list[tuple[bytes, bytes]]:
         (b"x-request-id", exchange.request_id.encode()),
         *response.headers,
     ]
+
+
+def head_lines(response: Response, exchange: Exchange) -> bytes:
+    """`head` as it is sent."""
+    facts = (response.content_type, len(response.body), exchange.request_id.encode())
+    lines = b"content-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n" % facts
+    if response.headers:
+        lines += b"".join([b"%b: %b\r\n" % header for header in response.headers])
+    return lines
 
 
 @dataclass(slots=True, frozen=True)

@@ -21,14 +21,19 @@ class LoopRound:
 
     `observe` is told how long rounds take (0: too short to matter) and whether the loop no longer rests, whenever that
     changes. A loop rests when it looks at its sockets and finds nothing. `meanwhile`, if set, is called between two
-    sockets of a round, for what should not wait for its end.
+    sockets of a round, for what should not wait for its end. While `calm` says so, rounds are too short to be looked
+    at: to notice their ends takes two callbacks each, which a lone caller would wait for.
     """
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, observe: Callable[[float, bool], None] | None = None
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        observe: Callable[[float, bool], None] | None = None,
+        calm: Callable[[], bool] = lambda: False,
     ) -> None:
         self._clock = clock
         self._observe = observe
+        self._calm = calm
         self.meanwhile: Callable[[], None] | None = None
         self._reading = False
         self._rests = True
@@ -42,6 +47,11 @@ class LoopRound:
         if self._reading:
             if self.meanwhile is not None:
                 self.meanwhile()
+            return
+        if self._calm():
+            self._rests = True
+            if self._round_s or self._crowded:
+                self._note(0.0, 0.0)
             return
         self._reading = True
         now = self._clock()

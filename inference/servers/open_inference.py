@@ -125,7 +125,8 @@ class OpenInference:
 
     def begin(self, exchange: Exchange, body: bytes) -> Pending | None:
         """`infer` of a body that is here, up to the wait; None for a caller that may want its answer compressed."""
-        if exchange.header(b"accept-encoding") is not None:
+        accepted = exchange.headers.get(b"accept-encoding")
+        if accepted is not None and choose_encoding(accepted.decode("latin-1")) is not None:
             return None
         return self._read(exchange, self._models.resolve(*_model_of(exchange)), body)
 

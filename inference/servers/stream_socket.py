@@ -25,7 +25,15 @@ from websockets.protocol import OPEN, SEND_EOF
 from websockets.server import ServerProtocol
 
 from inference.errors import ForeignOrigin, MalformedHandshake, MethodNotAllowed, RouteNotFound
-from inference.servers.exchange import SMALL_BODY_BYTES, Exchange, Message, Receiving, TooManyBodies
+from inference.servers.exchange import (
+    SMALL_BODY_BYTES,
+    Exchange,
+    Message,
+    Receiving,
+    TooManyBodies,
+    no_receive,
+    no_send,
+)
 from inference.servers.http import STREAM_PATH, App, head
 from inference.servers.stream_replies import StreamReplies
 
@@ -154,7 +162,7 @@ class StreamSocket(asyncio.Protocol):
             "query_string": query.encode(),
             "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers],
         }
-        return self._app.exchange(scope, dict(scope["headers"]), _no_receive, _no_send, {})
+        return self._app.exchange(scope, dict(scope["headers"]), no_receive, no_send, {})
 
     def _refuse(self, exchange: Exchange, template: str, error: Exception) -> None:
         """Answer the handshake like any other request that is refused, and close."""
@@ -348,11 +356,3 @@ def is_utf8(message: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-async def _no_receive() -> Message:
-    raise AssertionError("messages of a WebSocket come by callback")
-
-
-async def _no_send(message: Message) -> None:
-    raise AssertionError("replies of a WebSocket go by callback")

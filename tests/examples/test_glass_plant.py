@@ -1,9 +1,8 @@
-"""The simulated plant is seeded, follows its own physics, and the bundled packages are whole and consistent."""
+"""The simulated plant is seeded and follows its own physics."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import subprocess
 import sys
@@ -11,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tomllib
 from PIL import Image
 
 from examples.glass_plant import metrics
-from examples.glass_plant.calibration import fit_platt, fit_temperature, sigmoid
+from examples.glass_plant.calibration import fit_platt, fit_smoothed, fit_temperature, sigmoid, softmax, unsmoothed
 from examples.glass_plant.glass import SIDE, Campaign, colour, render_grey
 from examples.glass_plant.line import (
     DEFECT_TYPES,
@@ -248,106 +246,15 @@ def test_calibration_finds_what_was_bent():
     assert fit_temperature(3.0 * logits, scores.argmax(1)) == pytest.approx(3.0, rel=0.1)
 
 
-# the packages
-
-
-@pytest.fixture(params=[LSTM, VIT], ids=["lstm", "vit"])
-def package(request):
-    if not request.param.exists():
-        pytest.skip(f"{request.param.parent.name} is not made yet: run make models")
-    return request.param
-
-
-@pytest.fixture
-def session(package):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    return onnxruntime.InferenceSession(package / "model.onnx", providers=["CPUExecutionProvider"])
-
-
-def test_checksums_name_every_file(package):
-    lines = (package / "SHA256SUMS").read_text().splitlines()
-    named = dict(reversed(line.split("  ")) for line in lines)
-    files = sorted(path.name for path in package.iterdir() if path.name != "SHA256SUMS")
-    assert list(named) == files
-    for name, digest in named.items():
-        assert hashlib.sha256((package / name).read_bytes()).hexdigest() == digest
-
-
-def test_manifest_describes_the_graph(package, session):
-    manifest = tomllib.loads((package / "model.toml").read_text())
-    task = manifest["model"]["task"]
-    assert set(manifest) == {"format", "model", task, "output", "calibration", "limits"}
-    assert "simulated" in manifest["model"]["description"]
-    (entry,), (answer,) = session.get_inputs(), session.get_outputs()
-    assert (entry.name, answer.name) == (manifest[task]["input"], manifest["output"]["name"])
-    assert entry.shape[0] == answer.shape[0] == "batch"
-    if task == "image":
-        assert (entry.type, entry.shape[1:]) == ("tensor(uint8)", [128, 128, 3])
-        assert manifest["output"]["labels"] == list(DEFECT_TYPES)
-    else:
-        assert (entry.type, entry.shape[1:]) == ("tensor(float)", [32, 3])
-        confidence = manifest["output"]["short_history_confidence"]
-        assert len(confidence) == 32
-        assert confidence == sorted(confidence)
-        assert 0 < confidence[0] <= confidence[-1] <= 1
-
-
-def test_a_batch_answers_as_its_rows_alone(package, session):
-    with np.load(package / "example.npz") as stored:
-        example = {name: stored[name] for name in stored.files}
-    together = session.run(None, example)[0]
-    (name, rows), *_ = example.items()
-    alone = np.concatenate([session.run(None, {name: rows[i : i + 1]})[0] for i in range(len(rows))])
-    np.testing.assert_allclose(together, alone, atol=1e-5)
-    assert together.dtype == np.float32
-    assert together.min() >= 0
-    assert together.max() <= 1
-    if together.shape[1] > 1:
-        np.testing.assert_allclose(together.sum(1), 1.0, atol=1e-5)
-
-
-def test_graphs_suit_old_runtimes(package):
-    onnx = pytest.importorskip("onnx")
-    graph = onnx.load(package / "model.onnx", load_external_data=False)
-    assert graph.ir_version <= 10
-    assert graph.opset_import[0].version <= 20
-    assert not any(tensor.external_data for tensor in graph.graph.initializer)
-    assert any(node.name.startswith("calibration_") for node in graph.graph.node)
-
-
-def test_card_says_simulated_and_shows_its_figures(package):
-    card = (package / "README.md").read_text()
-    assert "simulated" in card
-    assert "reliability.png" in card
-    assert "## Targets" in card
-    assert "ROC AUC" in card
-
-
-def test_package_is_small(package):
-    assert sum(path.stat().st_size for path in package.iterdir()) < 10 * 2**20
-
-
-def test_sensor_figures_hold_on_fresh_runs():
-    """The committed graph reaches the card's area on runs that nobody has seen, within what 12 runs can tell."""
-    onnxruntime = pytest.importorskip("onnxruntime")
-    if not LSTM.exists():
-        pytest.skip("lstm_defect_predictor is not made yet: run make models")
-    session = onnxruntime.InferenceSession(LSTM / "model.onnx", providers=["CPUExecutionProvider"])
-    windows = cut_windows(seed=991, runs=12, stride=5)
-    answer = session.run(None, {"rows": windows.rows})[0][:, 0]
-    area = metrics.bootstrap(metrics.roc_auc(answer, windows.defect), windows.run)
-    stated = next(line for line in (LSTM / "README.md").read_text().splitlines() if "this model" in line)
-    assert area.low - 0.02 < float(stated.split("|")[2].split()[0]) < area.high + 0.02
-    middle = np.tile(np.float32([1550.0, 150.0, 15.5]), (1, 32, 1))
-    assert 0.001 < session.run(None, {"rows": middle})[0].item() < 0.2
-
-
-@pytest.mark.slow
-def test_the_whole_way_through_makes_both_packages(tmp_path):
-    for module in ("torch", "sklearn", "onnx", "matplotlib"):
-        pytest.importorskip(module, reason=f"make_models needs {module}: make models sets up its environment")
-    command = [sys.executable, "-m", "examples.glass_plant.make_models", "--quick", "--out", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=600)
-    for name in ("lstm_defect_predictor", "vit_defect_detector"):
-        made = {path.name for path in (tmp_path / name / "1").iterdir()}
-        assert made == {"model.onnx", "model.toml", "example.npz", "README.md", "reliability.png", "SHA256SUMS"}
+def test_smoothing_of_labels_is_found_and_turned_back():
+    rng = np.random.default_rng(1)
+    truth = softmax(3.0 * rng.normal(0, 1, (4_000, 5)))
+    label = (truth.cumsum(1) > rng.random((4_000, 1))).argmax(1)
+    learned = 0.9 * truth + 0.1 / 5
+    temperature, smoothing = fit_smoothed(np.log(learned), label)
+    assert temperature == pytest.approx(1.0, abs=0.1)
+    assert smoothing == pytest.approx(0.1, abs=0.03)
+    np.testing.assert_allclose(unsmoothed(learned, 0.1), truth, atol=5e-3)
+    bent = unsmoothed(learned, 0.15)
+    assert bent.min() > 0
+    np.testing.assert_array_equal(bent.argsort(1), truth.argsort(1))

@@ -72,10 +72,14 @@ class LiveServer:
         self._more = threading.Condition()
         self._reader = threading.Thread(target=self._read_output, daemon=True)
         self._reader.start()
-        assert self._listening.wait(START_LIMIT_S), f"the server did not start:\n{self.output}"
-        assert self.port, f"the server ended:\n{self.output}"
-        if self.wait_ready:
-            self.wait_until_ready()
+        try:
+            assert self._listening.wait(START_LIMIT_S), f"the server did not start:\n{self.output}"
+            assert self.port, f"the server ended:\n{self.output}"
+            if self.wait_ready:
+                self.wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
 
     def line(self, text: str) -> str:
         """The newest line of the output that holds `text`; waits for it to be read."""

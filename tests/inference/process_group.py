@@ -41,9 +41,11 @@ def group(models: Path, *options: str, processes: int = 2, **env: str) -> Iterat
 
 
 def ready(server: LiveServer, processes: int) -> bool:
+    """Whether every process serves every model; one that is just starting may not show all of them yet."""
     page = metrics(server)
     models = [value for sample, value in page.items() if sample.startswith("glassai_model_ready{")]
-    return page['glassai_processes{state="answering"}'] == processes and len(models) >= processes and all(models)
+    everywhere = len(models) >= processes * len(list(server.models.glob("*/")))
+    return page['glassai_processes{state="answering"}'] == processes and everywhere and all(models)
 
 
 def metrics(server: LiveServer) -> dict[str, float]:

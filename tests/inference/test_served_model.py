@@ -16,7 +16,7 @@ from inference.protocols.call_limits import NO_LIMITS, CallLimits
 from inference.request import Priority
 from inference.runtime.function_session import FunctionSession
 from inference.runtime.profile import BatchProfile
-from inference.served_model import ServedModel
+from inference.served_model import SHAPES_KEPT, ServedModel
 from inference.settings import QueueSettings, RuntimeSettings, ScalingSettings, Settings
 from inference.tensor import TensorSpec
 
@@ -25,14 +25,14 @@ PAIR = tuple(TensorSpec(name, "FP32", ("batch", 2)) for name in "ab")
 SIGNATURE = Signature(PAIR, (TensorSpec("y", "FP32", ("batch", 2)),))
 
 
-def served(limits: ModelLimits | None = None) -> ServedModel:
+def served(limits: ModelLimits | None = None, signature: Signature = SIGNATURE) -> ServedModel:
     spec = ModelSpec(limits=limits or ModelLimits())
     package: Any = SimpleNamespace(key=KEY, spec=spec, bare=False, folder=Path())
     session = FunctionSession(SIGNATURE, lambda inputs: {"y": inputs["a"] + inputs["b"]})
     canary = {name: np.zeros((1, 2), np.float32) for name in "ab"}
     profile = BatchProfile(True, True, "batches", 8, "probe", canary, {1: 0.001, 8: 0.004})
     pipeline: Any = None
-    return ServedModel(package, SIGNATURE, session, pipeline, profile, VersionMetrics(KEY), timeout_max_s=30.0)
+    return ServedModel(package, signature, session, pipeline, profile, VersionMetrics(KEY), timeout_max_s=30.0)
 
 
 def test_inputs_in_another_order_share_a_batch() -> None:
@@ -43,6 +43,29 @@ def test_inputs_in_another_order_share_a_batch() -> None:
     assert one.group == other.group
     assert (one.rows, one.byte_count) == (3, 48)
     assert model.request({"a": a, "b": b}, request_id="r", now=0.0, parameters=("recipe",)).group != one.group
+
+
+def test_inputs_that_fit_once_are_known_by_their_shapes_and_all_others_are_checked_as_before() -> None:
+    model = served()
+    fits = {"a": np.ones((3, 2), np.float32), "b": np.ones((3, 2), np.float32)}
+    for _ in range(2):
+        assert model.request(fits, request_id="r", now=0.0).rows == 3
+        for misfit in (np.ones((3, 2), np.float64), np.ones((3, 3), np.float32), np.ones((3, 2), ">f4")):
+            with pytest.raises(InvalidTensor):
+                model.request({**fits, "b": misfit}, request_id="r", now=0.0)
+    for rows in range(1, 3 * SHAPES_KEPT):
+        many = {name: np.ones((rows, 2), np.float32) for name in "ab"}
+        assert model.request(many, request_id="r", now=0.0).rows == rows
+    assert len(model._known) <= SHAPES_KEPT
+
+
+def test_strings_are_measured_each_time() -> None:
+    signature = Signature((TensorSpec("a", "BYTES", ("batch",)),), SIGNATURE.outputs)
+    model = served(signature=signature)
+    sizes = [
+        model.request({"a": np.array([text], np.object_)}, request_id="r", now=0.0).byte_count for text in ("", "glass")
+    ]
+    assert sizes[1] - sizes[0] == len("glass")
 
 
 def test_rows_that_disagree_over_inputs_are_refused() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from inference.decisions.admission import RETRY_AFTER_MAX_S, RETRY_AFTER_S, Admission, AdmissionPolicy
@@ -324,6 +324,7 @@ def test_the_counters_are_exact(seed):
 
 
 @given(st.integers(0, 1 << 32), st.floats(1e-4, 1.0), st.floats(0.0, 1.0))
+@example(32732, 0.03125, 1.0)  # a wide margin of its own, which is none of those that are due before
 @settings(max_examples=150, deadline=None)
 def test_more_time_never_turns_a_yes_into_a_no(seed, timeout_s, more_s):
     drawn = Drawn(seed)

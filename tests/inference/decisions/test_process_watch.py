@@ -68,6 +68,15 @@ def test_one_that_falls_silent_is_killed_once_and_replaced_when_it_has_ended() -
     assert found.next_deadline() == 55.0
 
 
+def test_a_watch_that_stood_still_itself_kills_nobody_and_goes_on_watching() -> None:
+    """The whole server was paused, and its processes had no chance to speak either."""
+    found = watch()
+    assert found.tick(3600.0) == []
+    assert found.next_deadline() == 3630.0
+    found.heard(1, 3601.0)
+    assert found.tick(3630.0) == [Kill(0, "it was silent for 30.0 s")]
+
+
 def test_a_stop_asks_all_waits_and_kills_who_stays() -> None:
     found = watch()
     assert found.stop(10.0) == [Stop(0, False), Stop(1, False)]

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from inference.decisions.slow_caller import PROGRESS_BYTES_MIN, CallerWatch, Patience, Stage, Verdict
+from inference.decisions.slow_caller import PROGRESS_BYTES_MIN, STILL_S, CallerWatch, Patience, Stage, Verdict
 
 PATIENCE = Patience(head_s=10.0, body_s=60.0, stall_s=20.0, idle_s=75.0, leave_s=2.0)
 MESSAGE = object()
@@ -65,8 +65,21 @@ def test_no_caller_outstays_the_longest_limit_however_irregular_the_looks_are() 
         watch, now = CallerWatch(), 0.0
         stage = random.choice([stage for stage in Stage if stage is not Stage.SERVED])
         while watch.look(stage, MESSAGE, 0, PATIENCE, now) is Verdict.WAIT:
-            now += random.uniform(0.1, 3.0)
-        assert now <= PATIENCE.idle_s + 3.0
+            now += random.uniform(0.1, STILL_S)
+        assert now <= PATIENCE.idle_s + STILL_S
+
+
+@pytest.mark.parametrize("stage", [stage for stage in Stage if stage is not Stage.SERVED])
+def test_a_server_that_stood_still_blames_nobody(stage: Stage) -> None:
+    watch = CallerWatch()
+    for now in (0.0, 0.5, 3600.0):
+        assert watch.look(stage, MESSAGE, 0, PATIENCE, now) is Verdict.WAIT
+
+
+def test_a_server_that_stands_still_again_and_again_has_limits_too() -> None:
+    watch = CallerWatch()
+    verdicts = [watch.look(Stage.HEAD, MESSAGE, 0, PATIENCE, 30.0 * look) for look in range(12)]
+    assert verdicts.index(Verdict.REFUSE) == PATIENCE.head_s / STILL_S
 
 
 def test_the_shortest_limit_says_how_often_to_look() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.streaming_predictor import EXIT_GAVE_UP, GiveUp, banner, build_parser
+from inference.streaming_predictor import EXIT_GAVE_UP, GiveUp, banner, build_parser, parsed
 from tests.inference import tiny_models
 from tests.inference.live_server import ROOT, LiveServer
 
@@ -77,10 +77,10 @@ def test_all_problems_of_the_settings_are_listed_together(tmp_path: Path):
 def test_a_model_that_cannot_be_loaded_does_not_stop_the_start(tmp_path: Path):
     tiny_models.package(tmp_path, "broken", 1, tiny_models.corrupt)
     tiny_models.package(tmp_path, "adder", 1, tiny_models.adder)
-    with LiveServer(tmp_path) as server:
+    with LiveServer(tmp_path, ["--required", "adder"]) as server:
         assert server.get("/v2/models/adder/ready").status == 200
         assert server.get("/v2/models/broken/ready").status == 503
-    assert "Model broken/1 cannot be loaded" in server.output
+        assert server.line("Model broken/1 cannot be loaded")
 
 
 def test_help_lists_the_options():
@@ -88,6 +88,19 @@ def test_help_lists_the_options():
     for option in ("--models", "--host", "--port", "--config", "--required", "--processes"):
         assert option in text
     assert "--child" not in text
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [(["--prot", "8"], "--prot 8 (--port was meant?)"), (["--models=x", "--zzz"], "--zzz"), (["7"], "7")],
+)
+def test_an_option_that_is_not_there_is_refused_with_the_nearest(
+    given: list[str], said: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as ended:
+        parsed(build_parser(), given)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(f"unrecognized arguments: {said}\n")
 
 
 def test_the_banner_says_how_many_processes_serve():

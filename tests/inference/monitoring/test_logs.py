@@ -148,6 +148,38 @@ def test_an_error_is_logged_with_the_fields_at_fault():
     assert str(traced["exception"]).startswith("Traceback (most recent call last)")
 
 
+def test_the_sentence_of_an_error_is_told_once():
+    out = as_json()
+    error = InvalidValues([Fault("data.pressure", "'high'", "a number")])
+    log.warning("%s", error, extra={"error": error})
+    (line,) = lines(out)
+    assert (line["event"], line["reason"]) == (str(error), "invalid_values")
+    assert "error" not in line
+
+
+@pytest.mark.parametrize("field", ["data.recipe", "recipe", "rows[3].glass_recipe", "recipe.data[7]", "data.Recipe"])
+def test_what_was_given_for_a_secret_field_is_hidden_in_faults_and_sentence(field: str):
+    out = as_json(redact=("recipe",))
+    error = InvalidValues([Fault(field, "'s3cret'", "a number"), Fault("data.pressure", "'high'", "a number")])
+    log.warning("%s", error, extra={"error": error})
+    log.warning("refused", extra={"error": error})
+    for line in lines(out):
+        assert line["faults"] == [
+            f"{field}: given {HIDDEN}, accepted a number",
+            "data.pressure: given 'high', accepted a number",
+        ]
+    assert "s3cret" not in out.getvalue()
+    assert out.getvalue().count("'high'") == 4
+
+
+def test_as_many_faults_are_logged_as_a_sentence_names():
+    out = as_json()
+    error = InvalidValues([Fault(f"data.s{number}", "nothing", "a number") for number in range(1000)])
+    log.warning("%s", error, extra={"error": error})
+    (line,) = lines(out)
+    assert len(line["faults"]) == 8  # type: ignore[arg-type] - a list
+
+
 def test_a_traceback_shows_no_local_variables():
     for form in ("json", "console"):
         out = io.StringIO()

@@ -8,6 +8,8 @@ import re
 from inference import errors
 from inference.errors import (
     CallerError,
+    DeadlinePassed,
+    DeadlineUnreachable,
     InferenceError,
     InvalidTensor,
     InvalidValues,
@@ -95,6 +97,13 @@ def test_a_refusal_says_when_to_come_back() -> None:
     assert Stopping().retry_after_s == 5.0
     assert ModelNotReady("m/1", "loading").retry_after_s is not None
     assert CallerError("x").retry_after_s is None
+
+
+def test_a_short_time_is_told_with_two_digits() -> None:
+    refused = DeadlineUnreachable("m/1", 0.0005, 0.00149, 0.001)
+    assert "within the 0.5 ms that are left: it would take about 1.5 ms" in str(refused)
+    assert "within the 123 ms that are left" in str(DeadlineUnreachable("m/1", 0.1234, 1.0, 1.0))
+    assert "did not answer within 0.1 ms." in str(DeadlinePassed("m/1", 0.0001))
 
 
 def test_a_method_error_carries_what_is_allowed() -> None:

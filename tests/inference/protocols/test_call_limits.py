@@ -35,7 +35,7 @@ def test_every_wrong_header_is_named_with_what_is_accepted() -> None:
         read_headers({b"x-priority": b"urgent", b"x-timeout-ms": b"soon"}, 30.0)
     assert [(fault.field, fault.given) for fault in refused.value.details] == [
         ("X-Priority", "'urgent'"),
-        ("X-Timeout-Ms", "nan"),
+        ("X-Timeout-Ms", "'soon'"),
     ]
     assert "critical, high, normal or low" in str(refused.value)
 
@@ -71,3 +71,8 @@ def test_no_header_is_more_than_a_refusal(priority: bytes, timeout: bytes) -> No
 @given(st.text(max_size=64))
 def test_what_is_no_number_is_nan(text: str) -> None:
     assert isinstance(read_timeout_text(text), float)
+
+
+def test_a_query_that_is_no_number_is_told_so() -> None:
+    with pytest.raises(InvalidValues, match="timeout_ms: given no number, accepted milliseconds above 0"):
+        read_fields(None, read_timeout_text("soon"), 30.0)

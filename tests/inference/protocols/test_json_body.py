@@ -143,3 +143,10 @@ def test_levels_are_those_of_the_value(value: object, more: int) -> None:
 def test_no_bytes_get_past_as_another_error(body: bytes) -> None:
     with contextlib.suppress(InferenceError):
         assert isinstance(read(body), Car)
+
+
+@pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("body", ['{"name":%s}', '{"name": %s }', '{"name":"a","wheels":[%s]}'])
+def test_a_number_that_json_does_not_have_is_named(body: str, literal: str) -> None:
+    with pytest.raises(MalformedBody, match=rf"JSON has no {literal} \(byte {body.index('%')}\)"):
+        read_json(msgspec.json.Decoder(), (body % literal).encode(), "a car", {})

@@ -124,6 +124,18 @@ def test_five_mistakes_are_five_problems() -> None:
     ]
 
 
+def test_a_field_that_cannot_be_read_hides_no_other_of_its_section() -> None:
+    text = WINDOW.replace("rows = 2", "rows = 0").replace("valid_min = 0", 'valid_min = "x"\nnormalisation_std = 0')
+    problems = problems_of(text.replace('["ok", "defect"]', "3").replace("threshold = ", "threshold = 1"))
+    assert [problem for problem in problems if problem.startswith("sensor_window.")] == [
+        "sensor_window.features[1].valid_min: given 'x', accepted a finite number",
+        "sensor_window.features[1].normalisation_std: given 0, accepted more than 0",
+        "sensor_window.rows: given 0, accepted 1 to 65536",
+    ]
+    assert any(problem.startswith("output.labels: given 3") for problem in problems)
+    assert any(problem.startswith("output.threshold: given 1") for problem in problems)
+
+
 MISTAKES = [
     ("format = 1", "format = 2", "format: given 2, accepted 1"),
     ("format = 1", "formt = 1", "formt: given an unknown key, accepted 'format' was meant?"),

@@ -33,7 +33,7 @@ def test_a_model_that_gains_nothing_from_batches_runs_rows_one_by_one() -> None:
 
 
 def test_the_knee_is_the_smallest_batch_that_is_about_as_good_as_the_best() -> None:
-    """A batch costs 100 us, half of it in the engine, and 10 us a row: 128 rows reach 95 % of the best, 64 do not."""
+    """A batch costs 100 us, half of it in the engine, and 10 us a row: 128 rows reach 90 % of the best, 64 do not."""
     assert measured(lambda rows: 100e-6 - BATCH_COST_S + 10e-6 * rows)[0] == 128
 
 

@@ -15,7 +15,7 @@ from inference.servers.fast_route import FastConnection
 from inference.servers.http import STREAM_PATH, PredictRoute
 from tests.inference.raw_http import wire
 from tests.inference.requests import request
-from tests.inference.servers.test_refuse_early import served
+from tests.inference.servers.test_refuse_early import caller, served
 
 
 class SilentEngine(Engine):
@@ -56,11 +56,9 @@ async def test_the_request_that_is_being_answered_is_given_up(connection: type[C
     waiting = wire(STREAM_PATH, b"waiting" + b" " * 100)
     assert behind * len(waiting) < HELD_BYTES_MAX
     async with served(connection, PredictRoute(STREAM_PATH, ask, begin), engine) as (port, counted):
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(wire(STREAM_PATH, b"first") + waiting * behind)
-        assert (await asyncio.wait_for(engine.came.get(), 30)).id == "first"
-        writer.close()
-        await writer.wait_closed()
+        async with caller(port) as (_, writer):
+            writer.write(wire(STREAM_PATH, b"first") + waiting * behind)
+            assert (await asyncio.wait_for(engine.came.get(), 30)).id == "first"
         assert (await asyncio.wait_for(engine.went.get(), 30)).id == "first"
         assert engine.came.empty(), "what waited behind it never began"
     assert [status for _, _, status, _ in counted] == [499]

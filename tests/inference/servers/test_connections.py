@@ -75,3 +75,11 @@ def test_the_limits_are_those_of_the_settings():
     assert found.patience == Patience(head_s=1.0, body_s=2.0, stall_s=3.0, idle_s=4.0, leave_s=LEAVE_S)
     assert found.header_bytes_max == settings.header_bytes_max
     assert found.body_bytes_max == settings.body_bytes_max
+
+
+async def test_the_headers_of_every_response_are_written_once_a_second():
+    connections = Connections(limits(1.0))
+    first, second = [(b"date", b"now"), (b"a", b"b")], [(b"date", b"later")]
+    assert connections.default_lines(first) == b"date: now\r\na: b\r\n"
+    assert connections.default_lines(first) is connections.default_lines(first)
+    assert connections.default_lines(second) == b"date: later\r\n"

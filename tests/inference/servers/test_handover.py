@@ -182,8 +182,11 @@ class Owner:
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
         frames = FrameReader()
-        while piece := await reader.read(65536):
-            self.frames += frames.feed(piece)
+        try:
+            while piece := await reader.read(65536):
+                self.frames += frames.feed(piece)
+        finally:
+            writer.close()
 
     def say(self, what: bytes | Reply) -> None:
         self._writers[-1].write(what if isinstance(what, bytes) else encoded(what))
@@ -210,8 +213,10 @@ async def linked(models: Path, folder: Path) -> AsyncIterator[tuple[Link, Owner,
         def begin() -> Pending:
             return link.begin(served, Sample(row(), None, "L1"), clock.now, NO_LIMITS, "req_1")
 
-        yield link, owner, clock, begin
-        link.close()
+        try:
+            yield link, owner, clock, begin
+        finally:
+            link.close()
 
 
 async def test_answers_find_their_callers_in_any_order(models: Path, tmp_path: Path) -> None:

@@ -246,16 +246,24 @@ def test_errors_are_counted_by_route_and_reason_and_logged_with_the_field(server
     server.post(STREAM, {"model_name": "adder", "data": {"y": [1]}}, {"x-request-id": "to-be-found"})
     metrics = server.get("/metrics").body.decode()
     assert f'route="{STREAM}"' in metrics
-    line = server.line("to-be-found")
-    assert "data.y" in line or '"y"' in line or "y:" in line
+    line = json.loads(server.line("to-be-found"))
+    assert (line["level"], line["logger"], line["reason"]) == ("debug", "inference.servers.http", "unknown_field")
+    assert line["faults"] == ["data.y: given an unknown field, accepted one of x"]
+    assert line["event"].startswith("Unknown field 'y' in data.")
 
 
 def test_a_prediction_is_logged_at_debug_with_ids_and_bounded_values(server: LiveServer):
     server.post(INFER, infer_body(*range(3000)), {"x-request-id": "logged-at-debug"})
-    line = server.line("logged-at-debug")
-    assert "prediction" in line
-    assert "queue_ms" in line
-    assert len(line) < 4000
+    text = server.line("logged-at-debug")
+    assert len(text) < 4000
+    line = json.loads(text)
+    assert (line["event"], line["model"], line["version"]) == ("prediction", "adder", 1)
+    assert line["prediction_id"]
+    assert 1 <= line["batch_rows"] <= 3000
+    assert line["queue_ms"] >= 0
+    assert line["run_ms"] > 0
+    assert line["inputs"]["x"] == {"datatype": "FP32", "shape": [3000, 1], "values": list(range(16))}
+    assert line["outputs"]["y"]["values"] == list(range(1, 17))
 
 
 def test_nothing_is_logged_of_a_prediction_at_info(bundled_server: LiveServer):

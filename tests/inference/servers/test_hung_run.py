@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import time
 from pathlib import Path
 
 from tests.inference import tiny_models
@@ -23,8 +25,13 @@ def test_a_hung_run_is_stopped_and_the_model_is_ready_again(tmp_path: Path) -> N
             answers.append((reply.status, reply.json["error"]))
 
         caller = threading.Thread(target=hang)
+        began_s = time.monotonic()
         caller.start()
-        server.line("a run takes longer than")
+        told = re.search(r"a run takes longer than ([0-9.e+-]+) s", server.line("a run takes longer than"))
+        assert server.get("/health/ready").status == 503
+        seen_s = time.monotonic() - began_s
+        assert told is not None
+        assert float(told[1]) < seen_s  # how soon is not asked: a machine that stands still gives the run its time
         caller.join(30)
         (answered,) = answers
         assert answered[0] == 500

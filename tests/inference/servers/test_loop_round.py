@@ -83,3 +83,21 @@ async def test_between_two_sockets_of_a_round_there_is_time_for_something_else()
     await asyncio.sleep(0)
     rounds.heard()  # the first of its round
     assert len(done) == 2
+
+
+async def test_while_it_is_calm_no_round_is_looked_at_and_a_long_one_is_forgotten() -> None:
+    clock, seen, calm = Clock(), [], [False]
+    rounds = LoopRound(clock, lambda seconds, _: seen.append(seconds), lambda: calm[0])
+    rounds.heard()
+    clock.now += 10 * LONG_ROUND_S
+    await asyncio.sleep(0)
+    rounds.heard()
+    assert [seconds > LONG_ROUND_S for seconds in seen] == [True]
+    await rest()
+    calm[0] = True
+    rounds.heard()
+    assert seen[1:] == [0.0]
+    clock.now += 60.0
+    assert rounds.arrived_s() == clock.now
+    rounds.heard()
+    assert seen[1:] == [0.0], "nothing new is told"

@@ -71,16 +71,23 @@ async def test_one_that_does_not_answer_is_not_waited_for(
 ) -> None:
     monkeypatch.setattr(metrics_page, "NEIGHBOUR_LIMIT_S", 0.01)
 
+    asked = asyncio.Event()
+
     async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
+        asked.set()
+        try:
+            await reader.read()
+        finally:
+            writer.close()
 
     async with process(models, tmp_path, 0) as first:
         hung = await asyncio.start_unix_server(mute, str(tmp_path / "1.sock"))
-        found = await page(first)
-        assert found['glassai_processes{state="missing"}'] == 1
-        first.neighbours.stop()
-        hung.close()
+        try:
+            found = await page(first)
+            assert found['glassai_processes{state="missing"}'] == 1
+            await asyncio.wait_for(asked.wait(), 10)
+        finally:
+            hung.close()
 
 
 async def test_two_pages_at_once_count_nothing_twice(models: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -69,13 +69,32 @@ async def served(
     config.load()
     all_connections = Connections(ConnectionLimits.of(SERVER, 100))
     loop = asyncio.get_running_loop()
+    made: list[Connection] = []
 
     def protocol() -> Connection:
-        return connection(config, ServerState(), {}, loop, all_connections=all_connections)
+        made.append(connection(config, ServerState(), {}, loop, all_connections=all_connections))
+        return made[-1]
 
     server = await loop.create_server(protocol, "127.0.0.1", 0)
-    async with server:
+    try:
         yield server.sockets[0].getsockname()[1], counted
+    finally:
+        server.close()
+        for open_or_closed in made:  # that a caller has left may not have been noticed yet
+            open_or_closed.transport.abort()
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def caller(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection, closed in the end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 async def answer_of(reader: asyncio.StreamReader) -> Reply:
@@ -91,8 +110,7 @@ WAYS = pytest.mark.parametrize("connection", [FastConnection, Connection])
 
 @WAYS
 async def test_the_refusal_comes_before_the_body_and_the_connection_goes_on(connection: type[Connection]):
-    async with served(connection) as (port, counted):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with served(connection) as (port, counted), caller(port) as (reader, writer):
         for _ in range(3):
             writer.write(head(STREAM_PATH, "content-length: 5000", HURRIED) + b" " * 100)
             refused = await answer_of(reader)  # though most of the body is still to come
@@ -101,8 +119,6 @@ async def test_the_refusal_comes_before_the_body_and_the_connection_goes_on(conn
             assert "connection" not in refused.headers
             writer.write(b" " * 4900 + wire(STREAM_PATH, b" " * 7))
             assert (await answer_of(reader)).json == {"bytes": 7}
-        writer.close()
-        await writer.wait_closed()
     assert counted == [(STREAM_PATH, "POST", 503, "queue_full"), (STREAM_PATH, "POST", 200, "")] * 3
 
 
@@ -111,66 +127,50 @@ async def test_a_plain_body_is_begun_from_the_parsers_callbacks_on_the_fast_rout
     connection: type[Connection], times: int
 ):
     begun.clear()
-    async with served(connection) as (port, _):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with served(connection) as (port, _), caller(port) as (reader, writer):
         writer.write(wire(STREAM_PATH, b"plain") + wire(STREAM_PATH, b"not plain", "content-encoding: identity"))
         assert [(await answer_of(reader)).json["bytes"] for _ in range(2)] == [5, 9]
-        writer.close()
-        await writer.wait_closed()
     assert begun == [b"plain"] * times
 
 
 @WAYS
 async def test_refusals_keep_their_place_in_a_pipeline(connection: type[Connection]):
-    async with served(connection) as (port, _):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with served(connection) as (port, _), caller(port) as (reader, writer):
         hurried, patient = (wire(STREAM_PATH, b" " * 9, *more) for more in ((HURRIED,), ()))
         writer.write((hurried + patient) * 100)
         assert [(await answer_of(reader)).status for _ in range(200)] == [503, 200] * 100
-        writer.close()
-        await writer.wait_closed()
 
 
 @WAYS
 async def test_the_refusal_of_a_large_body_ends_the_connection(connection: type[Connection]):
-    async with served(connection) as (port, _):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with served(connection) as (port, _), caller(port) as (reader, writer):
         writer.write(head(STREAM_PATH, f"content-length: {UNREAD_BYTES_MAX + 1}", HURRIED))
         refused = await answer_of(reader)
         assert (refused.status, refused.headers["connection"]) == (503, "close")
         assert await asyncio.wait_for(reader.read(), 30) == b""
-        writer.close()
-        await writer.wait_closed()
 
 
 @WAYS
 async def test_another_method_is_refused_for_what_it_is(connection: type[Connection]):
-    async with served(connection) as (port, _):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with served(connection) as (port, _), caller(port) as (reader, writer):
         writer.write(wire(STREAM_PATH, b"", HURRIED, method="PUT"))
         assert (await answer_of(reader)).status == 405
-        writer.close()
-        await writer.wait_closed()
 
 
 async def test_large_bodies_share_one_bound_and_give_it_back():
     """Two callers who send large bodies: the second is told to wait, and taken once the first has gone."""
     half = UNREAD_BYTES_MAX // 2 + 1
-    async with served(FastConnection) as (port, counted):
-        first_reader, first = await asyncio.open_connection("127.0.0.1", port)
+    async with served(FastConnection) as (port, counted), caller(port) as (first_reader, first):
         first.write(head(STREAM_PATH, f"content-length: {half + 1}") + b" " * half)
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        while True:  # until the first one's bytes have been seen
+        async with caller(port) as (reader, writer):
+            while True:  # until the first one's bytes have been seen
+                writer.write(wire(STREAM_PATH, b" " * half))
+                if (answer := await answer_of(reader)).status == 503:
+                    break
+                assert answer.json == {"bytes": half}
+            assert answer.json["reason"] == "unavailable"
+            first.write(b" ")
+            assert (await answer_of(first_reader)).json == {"bytes": half + 1}
             writer.write(wire(STREAM_PATH, b" " * half))
-            if (answer := await answer_of(reader)).status == 503:
-                break
-            assert answer.json == {"bytes": half}
-        assert answer.json["reason"] == "unavailable"
-        first.write(b" ")
-        assert (await answer_of(first_reader)).json == {"bytes": half + 1}
-        writer.write(wire(STREAM_PATH, b" " * half))
-        assert (await answer_of(reader)).json == {"bytes": half}
-        for end in (first, writer):
-            end.close()
-            await end.wait_closed()
+            assert (await answer_of(reader)).json == {"bytes": half}
     assert {status for _, _, status, _ in counted} == {200, 503}

@@ -199,21 +199,24 @@ def keep_asking(server: LiveServer, stop: threading.Event, seen: Counter[str], l
     caller.close()
 
 
-def kill_one_under_load(server: LiveServer, ready_again: Callable[[], bool], first: int = 100) -> Counter[str]:
-    """Kill a process while 8 lines are fed, from row `first` on; what the callers saw."""
+def kill_one_under_load(
+    server: LiveServer, ready_again: Callable[[], bool], first: int = 100, number: signal.Signals = signal.SIGKILL
+) -> Counter[str]:
+    """End a process by a signal while 8 lines are fed, from row `first` on; what the callers saw."""
     seen, stop, growing = Counter[str](), threading.Event(), [0.0]
     with ThreadPoolExecutor(8) as pool:
         asking = [pool.submit(keep_asking, server, stop, seen, line, first) for line in range(8)]
         try:
             until("nothing is answered", lambda: seen["200"] > 50)
             doomed = children(server)[0]
-            doomed.kill()
+            doomed.send_signal(number)
             until("it does not die", lambda: not doomed.is_running())
 
             def back() -> bool:
                 page = metrics(server)  # which never fails, and whose sums never fall
                 growing.append(total(page, "glassai_requests_total"))
-                return page['glassai_processes{state="answering"}'] == 2 and ready_again()
+                listening = all(f"(pid {child.pid}) serves" in server.output for child in children(server))
+                return page['glassai_processes{state="answering"}'] == 2 and listening and ready_again()
 
             until("nobody took the place", back)
         finally:
@@ -244,17 +247,21 @@ def test_ctrl_c_under_load_loses_nothing_and_leaves_nothing(models: Path) -> Non
         family = [psutil.Process(server.process.pid), *children(server)]
         assert left_behind(server)
 
+        told_to_stop = threading.Event()
+
         def ask(line: int) -> Counter[str]:
             found, minute = Counter[str](), 0
             with closing(server.connect()) as connection:
                 while True:
                     body = json.dumps(timed_row(line, minute))
                     try:
+                        sent_before = False
                         connection.request("POST", STREAM, body, {"content-type": "application/json"})
+                        sent_before = not told_to_stop.is_set()
                         response = connection.getresponse()
                         text = response.read()
                     except (OSError, http.client.RemoteDisconnected, http.client.CannotSendRequest):
-                        found["closed"] += 1  # between two requests, or before this one was read
+                        found["dropped" if sent_before else "closed"] += 1  # or closed between two requests
                         return found
                     found[str(response.status)] += 1
                     assert text
@@ -265,6 +272,7 @@ def test_ctrl_c_under_load_loses_nothing_and_leaves_nothing(models: Path) -> Non
         with ThreadPoolExecutor(8) as pool:
             asking = [pool.submit(ask, line) for line in range(8)]
             until("nothing is answered", lambda: total(metrics(server), "glassai_requests_total") > 100)
+            told_to_stop.set()
             server.process.send_signal(signal.SIGINT)
             assert server.process.wait(30) == 0
             seen = sum((future.result() for future in asking), Counter[str]())
@@ -364,9 +372,12 @@ def test_one_that_stays_silent_is_killed_and_replaced(models: Path) -> None:
 
 
 @pytest.mark.slow
-def test_twenty_kills_one_after_the_other(models: Path) -> None:
+def test_twenty_kills_and_crashes_one_after_the_other(models: Path) -> None:
+    """A native crash of a model in a thread takes its process along."""
     with group(models) as server:
         for time in range(20):
-            seen = kill_one_under_load(server, lambda: len(children(server)) == 2, first=100_000 * time)
+            number = signal.SIGSEGV if time % 2 else signal.SIGKILL
+            seen = kill_one_under_load(server, lambda: len(children(server)) == 2, 100_000 * time, number)
             assert set(seen) <= {"200", "lost", "503 line_unavailable", "503 model_not_ready"}
         assert total(metrics(server), "glassai_process_restarts") == 20
+        assert server.output.count("ended by SIGSEGV") == 10
