@@ -30,7 +30,7 @@ ASK_SLOW = wire("/v2/models/slow/infer", BODY)
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     tiny_models.package(tmp_path, "adder", 1, tiny_models.adder)
-    tiny_models.package(tmp_path, "slow", 1, lambda path: tiny_models.slow(path, 60))
+    tiny_models.package(tmp_path, "slow", 1, lambda path: tiny_models.slow(path, 200))  # half a second and more
     return tmp_path
 
 
