@@ -16,16 +16,16 @@ from statistics import median
 
 from inference.shard import BatchSample
 
-TURN_S = 0.002  # a turn takes at least so long, if that is no more than TURN_RUNS_MAX runs
+TURN_S = 0.010  # a turn takes at least so long, if that is no more than TURN_RUNS_MAX runs
 TURN_RUNS = 3  # of which the median counts
-TURN_RUNS_MAX = 32
+TURN_RUNS_MAX = 64
 LONG_RUN_S = 0.020  # a run that takes longer is a turn by itself
 ROUNDS_MIN = 4
-ROUNDS_MAX = 12
+ROUNDS_MAX = 16
 HOPELESS = math.log(0.6)  # of the best rate: one turn is enough to tell
 WORSE = math.log(0.9)  # of the best rate: two rounds that both say so are enough
 FALLING = math.log(0.9)  # of the best rate: two doublings that are worse end the climb
-ALIKE = math.log(1.02)  # a smaller batch that is as good as this is taken: it stops sooner and needs less memory
+ALIKE = math.log(1.015)  # a smaller batch that is as good as this is taken: it stops sooner and needs less memory
 SPREAD_MIN = 0.01  # of a size's rate, from round to round: three rounds may agree by chance
 ERRORS_TO_LEAVE = 3.0
 SHORT_MAX = 8  # runs in a row that had fewer rows than the size in turn: such batches do not come up
