@@ -1,0 +1,1 @@
+"""The batch path: claims shards, reads, prepares, predicts, writes and commits them."""
