@@ -1,11 +1,12 @@
 """Which batch size gives the most rows a second, found while the rows of a job are run. Pure: seconds are observed.
 
-Sizes double from 1 until they no longer pay. Those that may be the best then race: in rounds, each has a turn of a few
-runs, forwards and backwards in turn, and what counts is the ratio of two sizes within a round. So a machine that is
-slower for a while is slower for all of them. A turn is the median of its runs and a size the median over its rounds,
-so that a run that was held up says little. A size leaves when it is slower by three standard errors (of a median, from
-the median absolute deviation), and the race ends when all that are left are as good as each other. The sizes between
-the winner and its neighbours race once more.
+Sizes double from 1 until they no longer pay; each is timed right after the best so far. Those that may be the best then
+race: in rounds, each has a turn of a few runs, forwards and backwards in turn, and what counts is the ratio of two
+sizes within a round. So a machine that is slower for a while is slower for all of them. A turn is the median of its
+runs and a size the median over its rounds, so that a run that was held up says little. A size leaves when it is slower
+by three standard errors (of a median, from the median absolute deviation), and the race ends when all that are left are
+as good as each other. The winner then races with sizes around it, until one of the middle wins: so a size that was left
+out by bad luck is found again.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ from inference.shard import BatchSample
 TURN_S = 0.010  # a turn takes at least so long, if that is no more than TURN_RUNS_MAX runs
 TURN_RUNS = 3  # of which the median counts
 TURN_RUNS_MAX = 64
-LONG_RUN_S = 0.020  # a run that takes longer is a turn by itself
+LONG_BATCH_S = 0.1  # beyond it a batch is only doubled while that gains as much as GAIN
+GAIN = math.log(1.02)
+LONG_RUN_S = 0.005  # a run that takes longer is a turn by itself
 ROUNDS_MIN = 4
-ROUNDS_MAX = 16
-HOPELESS = math.log(0.6)  # of the best rate: one turn is enough to tell
-WORSE = math.log(0.9)  # of the best rate: two rounds that both say so are enough
-FALLING = math.log(0.9)  # of the best rate: two doublings that are worse end the climb
-ALIKE = math.log(1.015)  # a smaller batch that is as good as this is taken: it stops sooner and needs less memory
+ROUNDS_MAX = 12
+HOPELESS = math.log(0.75)  # of the best rate: two rounds that both say so are enough
+WORSE = math.log(0.9)  # three rounds
+RACES_MAX = 6  # a size that is known can be mended by a factor of 32
+FALLING = math.log(0.9)  # of the best rate right before: two doublings that are worse end the climb
+SAME = math.log(1.03)  # a race ends when all are within this of the best
+ALIKE = math.log(1.005)  # a smaller batch that is as good as this is taken: it stops sooner and needs less memory
 SPREAD_MIN = 0.01  # of a size's rate, from round to round: three rounds may agree by chance
 ERRORS_TO_LEAVE = 3.0
 SHORT_MAX = 8  # runs in a row that had fewer rows than the size in turn: such batches do not come up
@@ -59,12 +64,13 @@ class BatchSearch:
         self._short = 0
         self._best = 1
         self._settled = False
-        self._refined = known is not None
         self._climbing = known is None
         self._falling = 0
-        self._race = [1] if known is None else self._around(known, (0.5, 0.75, 1, 1.5, 2))
+        self._field = [1] if known is None else self._around(known)  # who began the race
+        self._race = list(self._field)
         self._queue = list(self._race)
         self._rounds = 0
+        self._races = 0
 
     @property
     def best(self) -> int:
@@ -140,26 +146,39 @@ class BatchSearch:
 
     def _advance(self, rows: int) -> None:
         self._queue.pop(0)
-        if self._climbing:
+        if self._climbing and not self._queue:
             self._climb(rows)
         if not self._queue:
             self._end_of_round()
 
     def _climb(self, rows: int) -> None:
-        """Whether twice as many rows are worth a try: not once two doublings gave less, nor above a bound."""
-        rate = self._log_rates[rows][-1]
-        self._best = self._leader(self._race)
-        self._falling = self._falling + 1 if rate - self._log_rates[self._best][-1] < FALLING else 0
+        """Whether twice as many rows are worth a try: not once two doublings gave less, nor above a bound.
+
+        A machine is slower for a while, and never faster than it is: a size that looks worse is timed twice.
+        """
+        rate, best = self._log_rates[rows], self._log_rates[self._best]
+        falls = rate[-1] - best[-1] < FALLING and max(rate) - max(best) < FALLING
+        if falls and len(rate) == 1:
+            self._queue = [self._best, rows]
+            return
+        self._falling = self._falling + 1 if falls else 0
+        gains = rows == 1 or max(rate) - max(best) > GAIN
+        if max(rate) > max(best):
+            self._best = rows
         larger = min(2 * rows, self._rows_max)
-        if larger == rows or self._falling >= 2 or larger / math.exp(rate) > self._run_s_max:
-            self._climbing = False
+        run_s = larger / math.exp(max(rate))
+        too_long = run_s > self._run_s_max or (run_s > LONG_BATCH_S and not gains)
+        if larger in self._race or self._falling >= 2 or too_long:
             return
         self._race.append(larger)
-        self._queue.append(larger)
+        self._queue += [self._best, larger]
 
     def _end_of_round(self) -> None:
         """Who races on, in which order; or the end."""
-        self._climbing = False
+        if self._climbing:
+            self._climbing = False
+            self._begin_race(self._race)
+            return
         measured = [size for size in self._race if size in self._log_rates]
         if measured:
             self._rounds = min(len(self._log_rates[size]) for size in measured)
@@ -170,12 +189,11 @@ class BatchSearch:
         if self._rounds and (len(self._race) == 1 or self._rounds >= ROUNDS_MAX or self._all_alike()):
             self._end_of_race()
             return
-        self._queue = self._race if self._rounds % 2 == 0 else self._race[::-1]
-        self._queue = list(self._queue)
+        self._queue = list(self._race if self._rounds % 2 == 0 else self._race[::-1])
 
     def _leaves(self, size: int) -> bool:
         ratios = self._ratios(size)
-        if max(ratios) < (WORSE if self._rounds > 1 else HOPELESS):
+        if self._rounds > 1 and max(ratios) < (WORSE if self._rounds > 2 else HOPELESS):
             return True
         distance, error = self._distance(size)
         return self._rounds >= ROUNDS_MIN and distance + ERRORS_TO_LEAVE * error < 0.0
@@ -184,26 +202,32 @@ class BatchSearch:
         if self._rounds < ROUNDS_MIN:
             return False
         distances = [self._distance(size) for size in self._race]
-        return all(abs(distance) + 2 * error < ALIKE for distance, error in distances)
+        return all(abs(distance) + 2 * error < SAME for distance, error in distances)
+
+    def _begin_race(self, field: list[int]) -> None:
+        self._log_rates.clear()
+        self._field = list(field)
+        self._race = list(field)
+        self._rounds = 0
+        self._queue = list(field)
 
     def _end_of_race(self) -> None:
-        good = [size for size in self._race if self._distance(size)[0] > -ALIKE]
-        self._best = min(good)
+        """The best comes from the middle of a field; one from its edge races with sizes around it."""
+        self._races += 1
         longest = self._run_s_max * math.exp(median(self._log_rates[self._best]))
-        between = [size for size in self._around(self._best, (0.75, 1, 1.5)) if size <= max(longest, self._best)]
-        if self._refined or len(between) == 1:
-            self._settled = True
-            self._race = [self._best]
+        around = [size for size in self._around(self._best) if size <= max(longest, self._best)]
+        middle = around[0] >= self._field[0] and around[-1] <= self._field[-1]
+        new = not set(around) <= set(self._field)
+        if new and self._races < RACES_MAX and (self._races == 1 or not middle):
+            self._begin_race(around)
             return
-        self._refined = True
-        self._log_rates.clear()
-        self._race = between
-        self._rounds = 0
-        self._queue = list(between)
+        self._best = min(size for size in self._race if self._distance(size)[0] > -ALIKE)
+        self._settled = True
+        self._race = [self._best]
 
-    def _around(self, rows: int, factors: tuple[float, ...]) -> list[int]:
-        """Sizes that are these multiples of `rows`, within bounds, rising."""
-        sizes = {min(max(1, round(rows * factor)), self._rows_max) for factor in factors}
+    def _around(self, rows: int) -> list[int]:
+        """The size with those around it, within bounds, rising."""
+        sizes = {min(max(1, round(rows * factor)), self._rows_max) for factor in (0.5, 0.75, 1, 1.5, 2)}
         return sorted(sizes)
 
     def _leader(self, sizes: list[int]) -> int:

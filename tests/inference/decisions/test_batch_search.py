@@ -55,7 +55,10 @@ CURVES: dict[str, tuple[Curve, int]] = {
 
 @dataclass
 class Machine:
-    """Runs batches in virtual time. Its speed drifts and jumps, and now and then a run is held up."""
+    """Runs batches in virtual time.
+
+    Its speed drifts and jumps, for some tens of milliseconds it has half a core, and now and then a run is held up.
+    """
 
     curve: Curve
     seed: int
@@ -67,6 +70,7 @@ class Machine:
         self.random = Random(self.seed)
         self.now_s = 0.0
         self.slow = 1.0
+        self.half_until_s = 0.0
         self.warm: set[int] = set()
 
     def run(self, rows: int) -> float:
@@ -74,7 +78,10 @@ class Machine:
         wave = 1 + self.drift * (0.5 + 0.5 * math.sin(self.now_s * 2 + self.seed))
         if self.random.random() < 0.002:  # another process begins, or ends
             self.slow = self.random.choice([1.0, 1.0, 1.25])
-        run_s = self.curve(rows) * wave * self.slow * math.exp(self.random.gauss(0, self.noise))
+        if self.random.random() < self.curve(rows) / 0.5:  # every half a second
+            self.half_until_s = self.now_s + self.random.uniform(0.01, 0.1)
+        half = 2.0 if self.now_s < self.half_until_s else 1.0
+        run_s = self.curve(rows) * wave * self.slow * half * math.exp(self.random.gauss(0, self.noise))
         if self.random.random() < self.held_up:
             run_s *= 1 + 4 * self.random.random()
         if rows not in self.warm:
@@ -224,3 +231,54 @@ def test_the_same_times_give_the_same_search() -> None:
             search.observe(story[-1], machine.run(story[-1]))
         stories.append(story)
     assert stories[0] == stories[1]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_machine_that_is_four_times_as_slow_at_times_is_judged_by_ratios_alone(seed: int) -> None:
+    curve, rows_max = CURVES["a cliff between two powers"]
+    machine = Machine(curve, seed, noise=0.0, drift=3.0, held_up=0.0)
+    assert work(BatchSearch(BatchPolicy(rows_max)), machine, rows_max).share >= SHARE_MIN
+
+
+def exact(search: BatchSearch, curve: Curve, late: Callable[[int, int], float] = lambda rows, run: 1.0) -> set[int]:
+    """Run until it has settled, without noise but what `late` makes of a size's n-th run; the sizes that were tried."""
+    runs: dict[int, int] = {}
+    while not search.settled:
+        rows = search.next_rows()
+        runs[rows] = runs.get(rows, 0) + 1
+        search.observe(rows, curve(rows) * late(rows, runs[rows]))
+    return set(runs)
+
+
+def test_sizes_far_beyond_the_best_are_not_tried() -> None:
+    search = BatchSearch(BatchPolicy(BLOCK_ROWS))
+    assert max(exact(search, valley(10e-6, 16, 0.15))) == 64
+    assert search.best == 16
+
+
+def test_a_size_that_was_held_up_in_its_first_turn_is_timed_again_before_the_climb_ends() -> None:
+    def late(rows: int, run: int) -> float:
+        return 10.0 if rows in (8, 16) and run <= 2 else 1.0
+
+    search = BatchSearch(BatchPolicy(BLOCK_ROWS))
+    exact(search, line(1e-6, 1e-2), late)
+    assert search.best >= 8192
+
+
+def test_a_round_that_is_slow_for_all_sizes_makes_none_of_them_less_certain() -> None:
+    runs = []
+    for slow in (1.0, 3.0):
+        search = BatchSearch(BatchPolicy(24), 24)  # one race: of 12, 18 and 24 rows
+        exact(search, line(1e-3, 6e-3), lambda _, run, slow=slow: slow if run % 2 else 1.0)  # type: ignore[misc] - binds now
+        assert search.best == 24
+        runs.append(sum(sample.runs for sample in search.curve))
+    assert runs[0] == runs[1]
+
+
+def test_of_sizes_that_are_as_good_the_smallest_is_taken_and_of_others_the_best() -> None:
+    flat = BatchSearch(BatchPolicy(64), 16)
+    exact(flat, line(1e-4, 0.0))
+    assert flat.best == 1
+    rising = BatchSearch(BatchPolicy(64), 16)
+    exact(rising, line(1e-4, 2e-5))
+    assert rising.best >= 24
