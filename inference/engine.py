@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+from inference.decisions.run_place import RunPlace
 from inference.decisions.run_watch import Abandon, EndProcess, RunWatch, Terminate, WatchPolicy
 from inference.decisions.runner_load import Load
 from inference.decisions.scheduler import Decision, QueuePolicy, Refuse, Retire, Run, Scheduler
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 RUNNER_STOP_S = 5.0  # a runner that is still inside a session call after this is left behind
 CALM_CALLERS = 2
+CORES = 2  # of an engine that is not told: runners have one, the loop another
 ROUNDS_TO_ANSWER = 2  # a runner shares the processor with one that reads, and its answer waits in the next
 Done = Callable[[Answer], None]
 _Returned = tuple[Lane, int, Batch, int, BatchOutcome]
@@ -34,7 +36,8 @@ class Engine:
     """Takes requests for open versions and answers them. All methods belong to the loop's thread.
 
     `clock` gives seconds and never goes back (`time.monotonic`); deadlines of requests are times of this clock.
-    `give_up(reason)` is called when only a new process helps: too many runs hang that cannot be stopped.
+    `give_up(reason)` is called when only a new process helps: too many runs hang that cannot be stopped. `cores`: those
+    that the loop and all runners share.
     """
 
     def __init__(
@@ -43,10 +46,14 @@ class Engine:
         *,
         give_up: Callable[[str], object] | None = None,
         watch: WatchPolicy | None = None,
+        cores: int = CORES,
     ) -> None:
         self.clock = clock
         self._give_up = give_up or log.critical
         self._watch = RunWatch(watch)
+        self._place = RunPlace(cores)
+        self._loop_: asyncio.AbstractEventLoop | None = None
+        self._all_read = False  # True while all has just been read that could be read
         self._lanes: dict[ModelKey, Lane] = {}
         self._waiters: dict[Request, Done] = {}
         self._outcomes: deque[_Returned] = deque()  # filled by runners' threads
@@ -115,7 +122,8 @@ class Engine:
         return {key: lane.load(now) for key, lane in self._lanes.items()}
 
     def observe_round(self, seconds: float) -> None:
-        """A round of the loop takes so long now, from reading its sockets to reading them again."""
+        """A round of the loop takes so long now, from reading sockets to reading them again; 0: too short to matter."""
+        self._place.rounds_short = not seconds
         for lane in self._lanes.values():
             lane.admission.observe_overhead(ROUNDS_TO_ANSWER * seconds)
 
@@ -218,12 +226,26 @@ class Engine:
                     lane.totals.refused(decision.request, decision.error)
                 self._end(lane, decision.request, decision.error, self.clock())
 
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that this belongs to, looked up once: Python 3.11 asks the system for its process each time."""
+        loop = self._loop_
+        if loop is None:
+            loop = self._loop_ = asyncio.get_running_loop()
+        return loop
+
     def _run(self, lane: Lane, number: int, batch: Batch) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         now = self.clock()
         lane.started_s[number] = now
         lane.totals.batch_started(number, batch, now)
         rows = batch.rows
+        if lane.bounded and self._runs_here(lane, rows, now):
+            if self._all_read:
+                self._run_here(lane, number, batch)
+            else:
+                loop.call_soon(self._run_here, lane, number, batch)
+            return
         self._watch_run(lane, number, rows, now)
 
         def done(outcome: BatchOutcome) -> None:  # in the runner's thread
@@ -234,6 +256,32 @@ class Engine:
             loop.call_soon_threadsafe(self._runs_again, lane, number, rows)
 
         lane.runners[number].run(batch, lane.batched, lane.canary, done, again)
+
+    def _runs_here(self, lane: Lane, rows: int, now: float) -> bool:
+        full = 1 < rows == lane.scheduler.policy.batch_rows_max
+        return self._place.here(lane.run_limit_base_s(rows), now, full=full, alone=len(self._waiters) < CALM_CALLERS)
+
+    def _run_here(self, lane: Lane, number: int, batch: Batch) -> None:
+        """Run a batch in this thread. Its runner counts as busy until the sockets have been read once more, since who
+        is answered now asks again now: their requests make one batch, and not the first of them one of its own."""
+        if self._lanes.get(lane.key) is not lane:
+            return  # closed meanwhile, and its callers were told
+        rows = batch.rows
+        outcome = lane.runners[number].run_here(batch, lane.batched, lane.canary)
+        now = self.clock()
+        self._place.ran(outcome.run_s, now)
+        self._answer(lane, batch, rows, outcome, self._brought_back(lane, number, batch, rows, outcome, now), now)
+        self._loop.call_soon(self._read_once_more, lane, number, outcome.run_s)
+
+    def _read_once_more(self, lane: Lane, number: int, run_s: float) -> None:
+        if self._lanes.get(lane.key) is not lane:
+            return
+        self._all_read = True
+        self._obey(lane, lane.scheduler.runner_idle(number, self.clock(), run_s))
+        self._loop_: asyncio.AbstractEventLoop | None = None
+        self._all_read = False
+        if lane.quiet_calls:
+            self._call_quietly(lane)
 
     def _watch_run(self, lane: Lane, number: int, rows: int, now: float) -> None:
         due_s = self._watch.start(lane.key, number, lane.run_limit_base_s(rows), now)
@@ -255,18 +303,31 @@ class Engine:
             self._finished(*outcomes.popleft())
 
     def _finished(self, lane: Lane, number: int, batch: Batch, rows: int, outcome: BatchOutcome) -> None:
-        started_s = lane.started_s.pop(number)
         self._watch.end(lane.key, number)
-        run_s, now = outcome.run_s, self.clock()
+        now = self.clock()
+        started_s = self._brought_back(lane, number, batch, rows, outcome, now)
+        self._obey(lane, lane.scheduler.runner_idle(number, now, outcome.run_s))  # it works while the answers are sent
+        self._answer(lane, batch, rows, outcome, started_s, now)
+        if lane.quiet_calls:
+            self._call_quietly(lane)
+
+    def _brought_back(
+        self, lane: Lane, number: int, batch: Batch, rows: int, outcome: BatchOutcome, now: float
+    ) -> float:
+        """Note that a run is over; when it began."""
         lane.totals.batch_finished(number, rows, now)
-        answered = list(zip(batch.slices, outcome.results, strict=True))
-        for part, result in answered:
+        lane.metrics.observe_batch(rows, outcome.run_s)
+        for part, result in zip(batch.slices, outcome.results, strict=True):
             if result.error is not None:
-                lane.scheduler.cancel(part.request)
-        waiters = self._waiters
-        self._obey(lane, lane.scheduler.runner_idle(number, now, run_s))
-        lane.metrics.observe_batch(rows, run_s)
-        for part, result in answered:
+                lane.scheduler.cancel(part.request)  # nothing more of it runs
+        return lane.started_s.pop(number)
+
+    def _answer(
+        self, lane: Lane, batch: Batch, rows: int, outcome: BatchOutcome, started_s: float, now: float
+    ) -> None:
+        """Answer the callers of a batch who still wait."""
+        waiters, run_s = self._waiters, outcome.run_s
+        for part, result in zip(batch.slices, outcome.results, strict=True):
             request = part.request
             if request not in waiters:
                 continue  # the caller left, or the deadline passed, while it ran
@@ -281,8 +342,6 @@ class Engine:
                 self._end(lane, request, prediction, now)
             elif (whole := lane.put_together(part, result.outputs, result.non_finite, started_s, run_s)) is not None:
                 self._end(lane, request, whole, now)
-        if lane.quiet_calls:
-            self._call_quietly(lane)
 
     def _end(self, lane: Lane, request: Request, answer: Answer, now: float) -> None:
         """Answer the caller and forget the request."""
@@ -318,7 +377,7 @@ class Engine:
     def _abandon(self, lane: Lane, decision: Abandon | EndProcess, now: float) -> None:
         """The run cannot be stopped: its thread is left to itself, and another takes its place."""
         number = decision.runner
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         came_back = partial(self._watch.end, lane.key, number)
         if not lane.runners[number].abandon(lambda: _call_on(loop, came_back)):
             return  # it ended this moment, and its outcome is on its way
@@ -343,7 +402,7 @@ class Engine:
             self._call(lane, number, function, future)
 
     def _call(self, lane: Lane, number: int, function: Callable[[], object], future: asyncio.Future[object]) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
 
         def done(result: object) -> None:  # in the runner's thread
             loop.call_soon_threadsafe(self._quiet_call_done, lane, number, future, result)
@@ -371,7 +430,7 @@ class Engine:
             self._timer.cancel()
         self._timer_s = deadline_s
         delay_s = max(0.0, deadline_s - self.clock())
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
+        self._timer = self._loop.call_later(delay_s, self._tick)
 
     def _tick(self) -> None:
         self._timer = None

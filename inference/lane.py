@@ -33,7 +33,7 @@ class Service:
 
     `batched`: axis 0 of every tensor counts rows. `canary` tells a broken model from broken inputs; if it is not known
     to run (`canary_runs`), the first small request that is answered takes its place. `timings_s`: seconds of one call
-    by its rows, as far as they were measured before.
+    by its rows, as far as they were measured before. `bounded`: see Session.
     """
 
     key: ModelKey
@@ -46,6 +46,7 @@ class Service:
     metrics: VersionMetrics
     canary_runs: bool = True
     timings_s: dict[int, float] = field(default_factory=dict)
+    bounded: bool = False
 
 
 @dataclass(slots=True)
@@ -66,6 +67,7 @@ class Lane:
         self.key = service.key
         self.session = service.session
         self.batched = service.batched
+        self.bounded = service.bounded
         self.canary = service.canary
         self.metrics = service.metrics
         admission = Admission(service.admission)

@@ -319,12 +319,16 @@ class ModelManager:
         log.info("model %s: batches of up to %d rows, as measured", served.key, knee)
 
 
+def cores_of(settings: Settings) -> int:
+    """Cores that this process may use, its share of them where there are several."""
+    return max(1, len(os.sched_getaffinity(0)) // settings.server.processes)
+
+
 def scaling_policy(settings: Settings) -> ScalingPolicy:
     """The settings of `scaling`, with the cores that this process may use."""
     scaling = settings.scaling
-    cores = scaling.cores or max(1, len(os.sched_getaffinity(0)) // settings.server.processes)
     return ScalingPolicy(
-        cores,
+        scaling.cores or cores_of(settings),
         scaling.target_delay_ms / 1000,
         scaling.interval_s,
         scaling.grow_after_s,
