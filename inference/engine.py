@@ -10,16 +10,17 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 
 from inference.decisions.run_place import RunPlace
 from inference.decisions.run_watch import Abandon, EndProcess, RunWatch, Terminate, WatchPolicy
 from inference.decisions.runner_load import Load
 from inference.decisions.scheduler import Decision, QueuePolicy, Refuse, Retire, Run, Scheduler
-from inference.errors import DeadlinePassed, InferenceError, RunFailed, RunHung, Stopping
+from inference.errors import DeadlinePassed, InferenceError, RunHung, Stopping
 from inference.lane import Lane, Service
 from inference.model import ModelKey
-from inference.request import Answer, Batch, Prediction, Priority, Request, Timings
+from inference.quiet_calls import QuietCalls
+from inference.request import Answer, Batch, Prediction, Priority, Request
 from inference.runtime.runner import BatchOutcome
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class Engine:
         self._give_up = give_up or log.critical
         self._watch = RunWatch(watch)
         self._place = RunPlace(cores)
-        self._loop_: asyncio.AbstractEventLoop | None = None
+        self._quiet = QuietCalls(lambda lane, number: self._obey(lane, lane.scheduler.runner_idle(number, clock())))
         self._all_read = False  # True while all has just been read that could be read
         self._lanes: dict[ModelKey, Lane] = {}
         self._waiters: dict[Request, Done] = {}
@@ -109,7 +110,7 @@ class Engine:
         lane = self._lanes[key]
         for _ in range(by):
             self._obey(lane, lane.scheduler.runner_idle(lane.new_runner(), self.clock()))
-        self._call_quietly(lane)
+        self._quiet.start(lane)
 
     def shrink(self, key: ModelKey, by: int) -> None:
         """So many runners fewer: idle ones now, busy ones after their batch."""
@@ -193,11 +194,7 @@ class Engine:
 
     async def when_quiet(self, key: ModelKey, function: Callable[[], object]) -> object:
         """Run `function` on an idle runner of this version while nobody waits, and return what it returns."""
-        lane = self._lanes[key]
-        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        lane.quiet_calls.append((function, future))
-        self._call_quietly(lane)
-        return await future
+        return await self._quiet.ask(self._lanes[key], function)
 
     async def drain(self, limit_s: float) -> bool:
         """Refuse new requests and wait for the accepted ones, at most `limit_s`; then end the rest with Stopping."""
@@ -226,13 +223,9 @@ class Engine:
                     lane.totals.refused(decision.request, decision.error)
                 self._end(lane, decision.request, decision.error, self.clock())
 
-    @property
+    @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
-        """The loop that this belongs to, looked up once: Python 3.11 asks the system for its process each time."""
-        loop = self._loop_
-        if loop is None:
-            loop = self._loop_ = asyncio.get_running_loop()
-        return loop
+        return asyncio.get_running_loop()  # looked up once: Python 3.11 asks the system for its process each time
 
     def _run(self, lane: Lane, number: int, batch: Batch) -> None:
         loop = self._loop
@@ -241,10 +234,8 @@ class Engine:
         lane.totals.batch_started(number, batch, now)
         rows = batch.rows
         if lane.bounded and self._runs_here(lane, rows, now):
-            if self._all_read:
-                self._run_here(lane, number, batch)
-            else:
-                loop.call_soon(self._run_here, lane, number, batch)
+            begin = self._run_here if self._all_read else partial(loop.call_soon, self._run_here)
+            begin(lane, number, batch)
             return
         self._watch_run(lane, number, rows, now)
 
@@ -258,7 +249,7 @@ class Engine:
         lane.runners[number].run(batch, lane.batched, lane.canary, done, again)
 
     def _runs_here(self, lane: Lane, rows: int, now: float) -> bool:
-        full = 1 < rows == lane.scheduler.policy.batch_rows_max
+        full = rows == lane.scheduler.policy.batch_rows_max
         return self._place.here(lane.run_limit_base_s(rows), now, full=full, alone=len(self._waiters) < CALM_CALLERS)
 
     def _run_here(self, lane: Lane, number: int, batch: Batch) -> None:
@@ -266,22 +257,23 @@ class Engine:
         is answered now asks again now: their requests make one batch, and not the first of them one of its own."""
         if self._lanes.get(lane.key) is not lane:
             return  # closed meanwhile, and its callers were told
-        rows = batch.rows
-        outcome = lane.runners[number].run_here(batch, lane.batched, lane.canary)
-        now = self.clock()
-        self._place.ran(outcome.run_s, now)
-        self._answer(lane, batch, rows, outcome, self._brought_back(lane, number, batch, rows, outcome, now), now)
-        self._loop.call_soon(self._read_once_more, lane, number, outcome.run_s)
+        rows, run_s = batch.rows, None
+        started_s = lane.started_s.pop(number)
+        if any(part.request in self._waiters for part in batch.slices):
+            outcome = lane.runners[number].run_here(batch, lane.batched, lane.canary)
+            run_s, now = outcome.run_s, self.clock()
+            self._answer(lane, batch, rows, outcome, started_s, now)
+            lane.metrics.observe_batch(rows, run_s)
+            self._place.ran(run_s, now)
+        lane.totals.batch_finished(number, rows, self.clock())
+        self._loop.call_soon(self._read_once_more, lane, number, run_s)
 
-    def _read_once_more(self, lane: Lane, number: int, run_s: float) -> None:
-        if self._lanes.get(lane.key) is not lane:
-            return
-        self._all_read = True
-        self._obey(lane, lane.scheduler.runner_idle(number, self.clock(), run_s))
-        self._loop_: asyncio.AbstractEventLoop | None = None
-        self._all_read = False
-        if lane.quiet_calls:
-            self._call_quietly(lane)
+    def _read_once_more(self, lane: Lane, number: int, run_s: float | None) -> None:
+        if self._lanes.get(lane.key) is lane:
+            self._all_read = True
+            self._obey(lane, lane.scheduler.runner_idle(number, self.clock(), run_s))
+            self._all_read = False
+            self._quiet.start(lane)
 
     def _watch_run(self, lane: Lane, number: int, rows: int, now: float) -> None:
         due_s = self._watch.start(lane.key, number, lane.run_limit_base_s(rows), now)
@@ -304,44 +296,26 @@ class Engine:
 
     def _finished(self, lane: Lane, number: int, batch: Batch, rows: int, outcome: BatchOutcome) -> None:
         self._watch.end(lane.key, number)
-        now = self.clock()
-        started_s = self._brought_back(lane, number, batch, rows, outcome, now)
-        self._obey(lane, lane.scheduler.runner_idle(number, now, outcome.run_s))  # it works while the answers are sent
-        self._answer(lane, batch, rows, outcome, started_s, now)
-        if lane.quiet_calls:
-            self._call_quietly(lane)
-
-    def _brought_back(
-        self, lane: Lane, number: int, batch: Batch, rows: int, outcome: BatchOutcome, now: float
-    ) -> float:
-        """Note that a run is over; when it began."""
+        started_s, now = lane.started_s.pop(number), self.clock()
         lane.totals.batch_finished(number, rows, now)
         lane.metrics.observe_batch(rows, outcome.run_s)
         for part, result in zip(batch.slices, outcome.results, strict=True):
             if result.error is not None:
                 lane.scheduler.cancel(part.request)  # nothing more of it runs
-        return lane.started_s.pop(number)
+        self._obey(lane, lane.scheduler.runner_idle(number, now, outcome.run_s))  # it works while the answers are sent
+        self._answer(lane, batch, rows, outcome, started_s, now)
+        if lane.quiet_calls:
+            self._quiet.start(lane)
 
-    def _answer(
-        self, lane: Lane, batch: Batch, rows: int, outcome: BatchOutcome, started_s: float, now: float
-    ) -> None:
+    def _answer(self, lane: Lane, batch: Batch, rows: int, outcome: BatchOutcome, started_s: float, now: float) -> None:
         """Answer the callers of a batch who still wait."""
-        waiters, run_s = self._waiters, outcome.run_s
         for part, result in zip(batch.slices, outcome.results, strict=True):
             request = part.request
-            if request not in waiters:
+            if request not in self._waiters:
                 continue  # the caller left, or the deadline passed, while it ran
-            if result.outputs is None:
-                self._end(lane, request, result.error or RunFailed(str(request.model), "it gave no answer"), now)
-                continue
-            if not lane.canary_runs:
-                lane.adopt_canary(request)
-            if part.stop - part.start == request.rows:
-                timings = Timings(started_s - request.arrived_s, run_s, rows)
-                prediction = Prediction(request.id, request.model, result.outputs, timings, result.non_finite)
-                self._end(lane, request, prediction, now)
-            elif (whole := lane.put_together(part, result.outputs, result.non_finite, started_s, run_s)) is not None:
-                self._end(lane, request, whole, now)
+            answer = lane.answer(part, result, started_s, outcome.run_s, rows)
+            if answer is not None:
+                self._end(lane, request, answer, now)
 
     def _end(self, lane: Lane, request: Request, answer: Answer, now: float) -> None:
         """Answer the caller and forget the request."""
@@ -354,10 +328,11 @@ class Engine:
             lane.metrics.count_error(answer.reason)
             if isinstance(answer, DeadlinePassed):
                 lane.admission.answered(request, now)
+            done(answer)
         else:
+            done(answer)  # first of all: the caller goes on while the answer is counted
             lane.metrics.observe_answer(answer.timings.queue_s, now - request.arrived_s)
             lane.admission.answered(request, now)
-        done(answer)
         if self._drained is not None:
             self._note_drained()
 
@@ -390,34 +365,6 @@ class Engine:
             return
         log.error("model %s: a run could not be stopped; its thread is given up and replaced", lane.key)
         self.grow(lane.key, 1)
-
-    # ---- quiet calls -------------------------------------------------------------------------------------------------
-
-    def _call_quietly(self, lane: Lane) -> None:
-        while lane.quiet_calls:
-            number = lane.scheduler.borrow_idle()
-            if number is None:
-                return
-            function, future = lane.quiet_calls.popleft()
-            self._call(lane, number, function, future)
-
-    def _call(self, lane: Lane, number: int, function: Callable[[], object], future: asyncio.Future[object]) -> None:
-        loop = self._loop
-
-        def done(result: object) -> None:  # in the runner's thread
-            loop.call_soon_threadsafe(self._quiet_call_done, lane, number, future, result)
-
-        lane.runners[number].call(function, done)
-
-    def _quiet_call_done(self, lane: Lane, number: int, future: asyncio.Future[object], result: object) -> None:
-        self._obey(lane, lane.scheduler.runner_idle(number, self.clock()))
-        if future.done():
-            return
-        if isinstance(result, BaseException):
-            future.set_exception(result)
-        else:
-            future.set_result(result)
-        self._call_quietly(lane)
 
     def _note_drained(self) -> None:
         if self._drained is not None and not self._waiters:

@@ -128,5 +128,5 @@ class ServedModel:
             self.metrics,
             self.profile.probed,
             self.profile.timings_s,
-            self.session.bounded,
+            self.session.bounded and self.profile.batched,
         )

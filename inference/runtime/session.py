@@ -74,7 +74,7 @@ class Session(Protocol):
     @property
     def bounded(self) -> bool:
         """Whether a run always ends: it happens in the caller's thread, its work follows from shapes that are fixed but
-        for the rows, and nothing in it repeats until a value says otherwise."""
+        for axis 0, and nothing in it repeats until a value says otherwise."""
         ...
 
     @property
@@ -216,8 +216,8 @@ def model_label(onnx_file: Path) -> str:
 
 def _is_bounded(facts: OnnxFacts, signature: Signature, device: Device) -> bool:
     """See Session. A device of its own may keep a caller waiting whatever the shapes."""
-    sizes = [size for spec in (*signature.inputs, *signature.outputs) for size in spec.shape[1:]]
-    fixed = all(isinstance(size, int) for size in sizes)
+    specs = (*signature.inputs, *signature.outputs)
+    fixed = all(spec.ranked and all(isinstance(size, int) for size in spec.shape[1:]) for spec in specs)
     return fixed and not facts.control_flow and device.provider == "cpu" and device.threads == 1
 
 
