@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import cached_property, partial
 
+from inference.after_reading import AfterReading
 from inference.decisions.run_place import RunPlace
 from inference.decisions.run_watch import Abandon, EndProcess, RunWatch, Terminate, WatchPolicy
 from inference.decisions.runner_load import Load
@@ -57,6 +58,7 @@ class Engine:
         self._all_read = False  # True while all has just been read that could be read
         self._lanes: dict[ModelKey, Lane] = {}
         self._waiters: dict[Request, Done] = {}
+        self._after_reading = AfterReading(clock)
         self._outcomes: deque[_Returned] = deque()  # filled by runners' threads
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
@@ -123,8 +125,7 @@ class Engine:
         return {key: lane.load(now) for key, lane in self._lanes.items()}
 
     def observe_round(self, seconds: float) -> None:
-        """A round of the loop takes so long now, from reading sockets to reading them again; 0: too short to matter."""
-        self._place.rounds_short = not seconds
+        """A round of the loop takes so long now, from reading its sockets to reading them again."""
         for lane in self._lanes.values():
             lane.admission.observe_overhead(ROUNDS_TO_ANSWER * seconds)
 
@@ -233,9 +234,12 @@ class Engine:
         lane.started_s[number] = now
         lane.totals.batch_started(number, batch, now)
         rows = batch.rows
-        if lane.bounded and self._runs_here(lane, rows, now):
-            begin = self._run_here if self._all_read else partial(loop.call_soon, self._run_here)
-            begin(lane, number, batch)
+        alone = len(self._waiters) < CALM_CALLERS
+        if lane.bounded and self._place.here(lane.run_limit_base_s(rows), now, alone=alone):
+            if self._all_read:
+                self._run_here(lane, number, batch)
+            else:
+                self._after_reading.add(loop, self._run_here, lane, number, batch)
             return
         self._watch_run(lane, number, rows, now)
 
@@ -247,10 +251,6 @@ class Engine:
             loop.call_soon_threadsafe(self._runs_again, lane, number, rows)
 
         lane.runners[number].run(batch, lane.batched, lane.canary, done, again)
-
-    def _runs_here(self, lane: Lane, rows: int, now: float) -> bool:
-        full = rows == lane.scheduler.policy.batch_rows_max
-        return self._place.here(lane.run_limit_base_s(rows), now, full=full, alone=len(self._waiters) < CALM_CALLERS)
 
     def _run_here(self, lane: Lane, number: int, batch: Batch) -> None:
         """Run a batch in this thread. Its runner counts as busy until the sockets have been read once more, since who
@@ -266,7 +266,7 @@ class Engine:
             lane.metrics.observe_batch(rows, run_s)
             self._place.ran(run_s, now)
         lane.totals.batch_finished(number, rows, self.clock())
-        self._loop.call_soon(self._read_once_more, lane, number, run_s)
+        self._after_reading.add(self._loop, self._read_once_more, lane, number, run_s)
 
     def _read_once_more(self, lane: Lane, number: int, run_s: float | None) -> None:
         if self._lanes.get(lane.key) is lane:
@@ -290,6 +290,7 @@ class Engine:
         The loop gets round to it by itself. Who keeps the loop busy may call it in between, so that answers that are
         there do not wait until everybody has been read.
         """
+        self._after_reading.overdue()
         outcomes = self._outcomes
         while outcomes:
             self._finished(*outcomes.popleft())

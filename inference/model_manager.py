@@ -316,7 +316,7 @@ class ModelManager:
         for _ in range(CANARY_TRIES - 1):
             try:
                 await self._engine.predict(request)
-            except (QueueFull, DeadlineUnreachable) as refusal:
+            except (QueueFull, DeadlineUnreachable) as refusal:  # noqa: PERF203 - it waits anyway
                 await asyncio.sleep(max(refusal.retry_after_s or 0.0, CANARY_PAUSE_S))
             else:
                 return
