@@ -15,7 +15,7 @@ the prediction, and for a while threads have the work.
 
 from __future__ import annotations
 
-HERE_MAX_S = 0.001
+HERE_MAX_S = 0.002
 STALL_S = 0.010  # of a run that was predicted to take HERE_MAX_S at most
 DOUBT_S = 10.0
 
