@@ -95,9 +95,7 @@ class ScheduleNotFound(NotFound):
     reason = "schedule_not_found"
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
-        super().__init__(
-            f"No schedule {quoted(name)} is known.", [Fault("schedule", quoted(name), one_of(known))]
-        )
+        super().__init__(f"No schedule {quoted(name)} is known.", [Fault("schedule", quoted(name), one_of(known))])
 
 
 class JobConflict(CallerError):

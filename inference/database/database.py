@@ -1,4 +1,4 @@
-"""A database: SQLite in a file on this machine, or PostgreSQL by its URL. Short transactions, one clock, plain errors."""
+"""A database: SQLite in a file on this machine, or PostgreSQL by its URL; short transactions, one clock."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ _POSTGRES: dict[str, Any] = {
 _LOCK_KEY = 0x676C617373  # of PostgreSQL's advisory lock: "glass"
 _BUGS = (exc.IntegrityError, exc.ProgrammingError, exc.DataError, exc.NotSupportedError)  # ours, not the database's
 
-_NOW_US = sa.select(sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()) * 1_000_000, sa.BigInteger))
+_NOW_US: sa.Select[tuple[int]] = sa.select(
+    sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()) * 1_000_000, sa.BigInteger)
+)
 
 
 def _clock_us() -> int:
@@ -79,7 +81,10 @@ class Database:
 
     def now_us(self, connection: sa.Connection) -> int:
         """Microseconds since 1970; not those of the transaction's begin, which may have waited for a lock since."""
-        return self._clock_us() if self._clock_us is not None else int(connection.execute(_NOW_US).scalar_one())
+        if self._clock_us is not None:
+            return self._clock_us()
+        now_us: int = connection.execute(_NOW_US).scalar_one()
+        return now_us
 
     def close(self) -> None:
         """Close all connections that nobody uses; the others as soon as they are given back."""
