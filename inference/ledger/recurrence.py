@@ -7,7 +7,7 @@ from datetime import datetime, timezone, tzinfo
 from zoneinfo import ZoneInfo, available_timezones
 
 from croniter import croniter
-from croniter.croniter import CroniterBadDateError, CroniterError
+from croniter.croniter import CroniterError
 
 from inference.decisions.schedule import Recurrence, interval
 from inference.errors import InvalidValues
@@ -45,7 +45,7 @@ def _cron(expression: str) -> Recurrence:
     def following(local: datetime) -> datetime | None:
         try:
             found = croniter(expression, local, max_years_between_matches=YEARS_MAX).get_next(datetime)
-        except (CroniterBadDateError, OverflowError):  # never again, or not before the year 9999
+        except (ValueError, OverflowError):  # not within those years, or beyond the year 9999
             return None
         assert isinstance(found, datetime), f"{expression!r} gave {found!r}"
         return found

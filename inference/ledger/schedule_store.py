@@ -108,7 +108,8 @@ def _values_of(schedule: Schedule) -> dict[str, Any]:
 
 
 def _schedule_of(row: sa.RowMapping) -> Schedule:
-    return msgspec.convert(dict(row), Schedule)
+    values: dict[str, Any] = dict(row)
+    return Schedule(**{**values, "spec": msgspec.convert(values["spec"], JobSpec)})
 
 
 def _next_us(schedule: Schedule) -> tuple[int, str]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +17,7 @@ from inference.ledger.owners import is_dead, this_owner
 from inference.ledger.sql_ledger import SqlLedger
 from tests.inference.ledger.ledger_bench import ANN, LEASE_US, outcome, start, take
 from tests.inference.ledger.working_process import HOUR_US, begin, claims, insist, started
+from tests.inference.live_server import ROOT
 from tests.inference.postgres_server import PostgresServer
 from tests.inference.process_group import until
 
@@ -107,3 +112,23 @@ def _all_done_or_held(ledger: SqlLedger, job_id: str) -> bool:
     shards = insist(lambda: ledger.shards(job_id, 0, SHARDS))
     held = sum(shard.state == "claimed" for shard in shards)
     return held < len(shards) and all(shard.state in ("done", "claimed") for shard in shards)
+
+
+def can_mount() -> bool:
+    """Whether this machine lets us have a file system of our own."""
+    command = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    return (
+        shutil.which("unshare") is not None
+        and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    )
+
+
+@pytest.mark.skipif(not can_mount(), reason="no file systems of our own here")
+def test_a_full_disk_is_told_and_what_was_committed_stays(tmp_path: Path) -> None:
+    command = ["unshare", "-rm", sys.executable, "-m", "tests.inference.ledger.filling_process", str(tmp_path)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert run.returncode == 0, run.stderr
+    error, done, kept, shards = json.loads(run.stdout)
+    assert "does not answer" in error
+    assert "disk is full" in error
+    assert kept == done < shards == 41
