@@ -75,9 +75,9 @@ def due(
     """What is to be done about a schedule whose next time is `next_us`; None if that is still to come.
 
     Times that were missed, as nobody looked, are made up for by one run (`once`), or left out (`skip`); of those that
-    are no older than `on_time_us` the last one still fires. No time fires twice, and none before an earlier one, however
-    many servers look, if the shell writes the schedule's new time only over the `next_us` that it has read, and makes
-    the job in the same transaction.
+    are no older than `on_time_us` the last one still fires. However many servers look, no time fires twice, and none
+    after a later one, if the shell writes the new time only over the `next_us` that it has read, and makes the job in
+    the same transaction.
     """
     if now_us < next_us:
         return None

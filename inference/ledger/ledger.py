@@ -134,7 +134,7 @@ class Ledger(Protocol):
     def fail(self, claim: Claim, failure: ShardFailure) -> bool:
         """The attempt failed; whether the shard is tried again is decided here.
 
-        With a failure of kind "wait" no shard of the job is claimed before this one may be.
+        With a failure of kind "wait" no shard of the job that is ready is claimed before this one may be.
         """
         ...
 
