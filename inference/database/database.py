@@ -37,9 +37,7 @@ _POSTGRES: dict[str, Any] = {
 _LOCK_KEY = 0x676C617373  # of PostgreSQL's advisory lock: "glass"
 _BUGS = (exc.IntegrityError, exc.ProgrammingError, exc.DataError, exc.NotSupportedError)  # ours, not the database's
 
-_NOW_US: sa.Select[tuple[int]] = sa.select(
-    sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()) * 1_000_000, sa.BigInteger)
-)
+_NOW_US = sa.select(sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()) * 1_000_000, sa.BigInteger))
 
 
 def _clock_us() -> int:
@@ -83,7 +81,8 @@ class Database:
         """Microseconds since 1970; not those of the transaction's begin, which may have waited for a lock since."""
         if self._clock_us is not None:
             return self._clock_us()
-        now_us: int = connection.execute(_NOW_US).scalar_one()
+        now_us = connection.scalar(_NOW_US)
+        assert isinstance(now_us, int), f"the database's clock gave {now_us!r}"
         return now_us
 
     def close(self) -> None:
@@ -161,7 +160,11 @@ def _connect_postgres(text: str, options: dict[str, Any], clock_us: Callable[[],
         raise LedgerInvalid(name, [f"given {quoted(url.drivername)}, accepted {ACCEPTED}"])
     try:
         engine = sa.create_engine(
-            url.set(drivername="postgresql+psycopg"), connect_args=_POSTGRES, pool_pre_ping=True, **options
+            url.set(drivername="postgresql+psycopg"),
+            connect_args=_POSTGRES,
+            isolation_level="READ COMMITTED",  # what is read after a lock is newer than the lock
+            pool_pre_ping=True,
+            **options,
         )
     except ImportError as error:
         raise ExtraMissing("A ledger in PostgreSQL", "postgres") from error

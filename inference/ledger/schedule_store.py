@@ -108,8 +108,7 @@ def _values_of(schedule: Schedule) -> dict[str, Any]:
 
 
 def _schedule_of(row: sa.RowMapping) -> Schedule:
-    values: dict[str, Any] = dict(row)
-    return Schedule(**{**values, "spec": msgspec.convert(values["spec"], JobSpec)})
+    return msgspec.convert({str(name): value for name, value in row.items()}, Schedule)
 
 
 def _next_us(schedule: Schedule) -> tuple[int, str]:

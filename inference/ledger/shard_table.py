@@ -36,14 +36,12 @@ def shard_of(row: sa.RowMapping) -> Shard:
 
 
 def read(
-    connection: sa.Connection, job_id: str, *which: sa.ColumnElement[bool], count: int | None = None, lock: bool = False
+    connection: sa.Connection, job_id: str, *which: sa.ColumnElement[bool], count: int | None = None
 ) -> list[Shard]:
-    """Shards of a job by number; with `lock` those that somebody is just renewing are left out."""
-    query = sa.select(shards).where(shards.c.job_id == job_id, *which).order_by(shards.c.number)
+    """Shards of a job by number."""
+    query = _by_number(job_id, *which)
     if count is not None:
         query = query.limit(count)
-    if lock:
-        query = query.with_for_update(skip_locked=True)
     return [shard_of(row) for row in connection.execute(query).mappings()]
 
 
@@ -80,13 +78,30 @@ def update(connection: sa.Connection, changes: Iterable[tuple[Shard, Shard]]) ->
             assert written == len(some), f"{written} of {len(some)} shards of {job_id} were as they had been read"
 
 
-def claimable(now_us: int, dead: Collection[Owner]) -> sa.ColumnElement[bool]:
-    """The shards that `job_progress.claimable` lets through."""
+def claimable(connection: sa.Connection, job_id: str, count: int, now_us: int, dead: Collection[Owner]) -> list[Shard]:
+    """Shards that `job_progress.claimable` lets through, the lowest numbers; those just being renewed are left out."""
+    found: list[Shard] = []
+    for which in _claimable(now_us, dead):
+        query = _by_number(job_id, *which).limit(count).with_for_update(skip_locked=True)
+        found += [shard_of(row) for row in connection.execute(query).mappings()]
+    return sorted(found, key=lambda shard: shard.number)[:count]
+
+
+def any_claimable(now_us: int, dead: Collection[Owner]) -> sa.ColumnElement[bool]:
+    """Whether a job of the statement that this is part of has such shards."""
+    return sa.or_(*(sa.exists().where(shards.c.job_id == jobs.c.id, *which) for which in _claimable(now_us, dead)))
+
+
+def _claimable(now_us: int, dead: Collection[Owner]) -> Iterable[tuple[sa.ColumnElement[bool], ...]]:
+    """Those that are ready, and those that were lost: by themselves, so that an index leads to the lowest numbers."""
     lost = shards.c.lease_until_us <= now_us
     if dead:
         lost = sa.or_(lost, shards.c.owner.in_([str(owner) for owner in dead]))
-    ready = sa.and_(shards.c.state == "ready", shards.c.ready_us <= now_us)
-    return sa.or_(ready, sa.and_(shards.c.state == "claimed", lost))
+    return (shards.c.state == "ready", shards.c.ready_us <= now_us), (shards.c.state == "claimed", lost)
+
+
+def _by_number(job_id: str, *which: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    return sa.select(shards).where(shards.c.job_id == job_id, *which).order_by(shards.c.number)
 
 
 def lock_jobs_of(connection: sa.Connection, owner: Owner) -> None:

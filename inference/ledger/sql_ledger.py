@@ -90,7 +90,7 @@ class SqlLedger:
     def _candidates(self, connection: sa.Connection, job_id: str | None, dead: Collection[Owner]) -> list[str]:
         """Jobs that may run and have something to claim, the one first whose turn it is."""
         now_us = self.database.now_us(connection)
-        free = sa.exists().where(shards.c.job_id == jobs.c.id, shard_table.claimable(now_us, dead))
+        free = shard_table.any_claimable(now_us, dead)
         columns = (jobs.c.id, jobs.c.priority, jobs.c.deadline_us, jobs.c.created_us, jobs.c.started_us)
         query = sa.select(*columns).where(jobs.c.status.in_(("queued", "running")), jobs.c.wanted == "run", free)
         if job_id is not None:
@@ -106,7 +106,7 @@ class SqlLedger:
         if before is None or job is None or not progress.may_run(job):
             return []
         now_us = self.database.now_us(connection)
-        free = shard_table.read(connection, job_id, shard_table.claimable(now_us, dead), count=count, lock=True)
+        free = shard_table.claimable(connection, job_id, count, now_us, dead)
         changes: list[tuple[Shard, Shard]] = []
         claims: list[Claim] = []
         for shard in free:

@@ -19,7 +19,7 @@ from inference.database.database import Database, open_database
 from inference.database.tables import schedules
 from inference.job_errors import ExtraMissing, LedgerInvalid, LedgerUnavailable
 from tests.inference.live_server import ROOT
-from tests.inference.postgres_server import free_port
+from tests.inference.postgres_server import PostgresServer, free_port
 
 ROW = {"spec": {"a": [1, None]}, "when": "@daily", "zone": "UTC", "missed": "once", "enabled": True}
 
@@ -196,3 +196,13 @@ def test_a_library_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(ExtraMissing, match=r"glassai-inference\[postgres\]"):
         open_database("postgresql://ann@db/jobs")
+
+
+def test_a_server_with_another_isolation_still_shows_what_is_newer_than_a_lock(postgres_server: PostgresServer) -> None:
+    url = postgres_server.new_database()
+    name = url.rpartition("/")[2]
+    postgres_server.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'")
+    with opened(url) as database, opened(url) as peer, database.writing() as connection:
+        assert connection.scalars(sa.select(schedules.c.name)).all() == []
+        put(peer, "a")
+        assert connection.scalars(sa.select(schedules.c.name)).all() == ["a"]

@@ -1,7 +1,8 @@
 """A process that fills a disk of its own: `unshare -rm python -m tests.inference.ledger.filling_process FOLDER`.
 
 It mounts a small file system, completes shards until no room is left, makes room, and goes on. Then it writes, as a
-line of JSON, the error, how many shards were done when it came and how many of them were there after it, and all at the end.
+line of JSON, the error, how many shards were done when it came, how many of them were there after it, and all at the
+end.
 """
 
 from __future__ import annotations

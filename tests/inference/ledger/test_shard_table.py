@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from inference.database.database import Database, open_database
-from inference.database.tables import shards
+from inference.database.tables import jobs, shards
 from inference.decisions import job_progress as progress
 from inference.ledger import job_table, shard_table
 from inference.shard import (
@@ -118,14 +118,16 @@ any_shard = st.builds(
 )
 
 
-@given(st.lists(any_shard, min_size=1, max_size=40), st.sets(st.sampled_from([ANN, BOB])))
+@given(st.lists(any_shard, min_size=1, max_size=40), st.sets(st.sampled_from([ANN, BOB])), st.integers(1, 9))
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_the_filter_lets_through_what_the_decision_does(
-    database: Database, found: list[Shard], dead: set[Owner]
+    database: Database, found: list[Shard], dead: set[Owner], count: int
 ) -> None:
     numbered = [replace(shard, number=number) for number, shard in enumerate(found)]
     with database.writing() as connection:
         connection.execute(sa.delete(shards))
         shard_table.insert(connection, numbered)
-        free = shard_table.read(connection, "job_0", shard_table.claimable(NOW_US, dead), lock=True)
-    assert free == [shard for shard in numbered if progress.claimable(shard, NOW_US, dead)]
+        free = shard_table.claimable(connection, "job_0", count, NOW_US, dead)
+        which = sa.select(jobs.c.id).where(shard_table.any_claimable(NOW_US, dead))
+        assert connection.execute(which).all() == [("job_0",)] * bool(free)
+    assert free == [shard for shard in numbered if progress.claimable(shard, NOW_US, dead)][:count]
