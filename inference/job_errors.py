@@ -4,9 +4,11 @@ StartError                      nothing was begun; everything that has to be men
 ├── SourceInvalid               the dataset cannot be read as the model needs it
 ├── OutputInvalid               the output cannot be written where or as it is asked for
 ├── JobDiffers                  the output belongs to a job with other inputs, model or settings
+├── LedgerInvalid               the database cannot be the ledger of jobs
 └── ExtraMissing                a library that only jobs need is not installed
 CallerError
 ├── JobNotFound
+├── ScheduleNotFound
 └── JobConflict                 the job is in a state that rules this out
 InferenceError
 ├── InputChanged                an input is not the one that the job was planned on
@@ -22,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from inference.errors import CallerError, InferenceError, NotFound, Unavailable
-from inference.fault import Fault, quoted
+from inference.fault import Fault, one_of, quoted
 from inference.start_errors import StartError
 
 
@@ -59,6 +61,15 @@ class JobDiffers(StartError):
         self.details = tuple(differences)  # the base class has set none
 
 
+class LedgerInvalid(StartError):
+    """The database cannot be the ledger of jobs."""
+
+    reason = "ledger_invalid"
+
+    def __init__(self, ledger: str, problems: Sequence[str]) -> None:
+        super().__init__(f"The ledger {ledger} cannot be used:", problems)
+
+
 class ExtraMissing(StartError):
     """A library is not installed."""
 
@@ -76,6 +87,15 @@ class JobNotFound(NotFound):
     def __init__(self, job_id: str) -> None:
         fault = Fault("job_id", quoted(job_id), "the id of a job that has not been deleted")
         super().__init__(f"No job {quoted(job_id)} is known.", [fault])
+
+
+class ScheduleNotFound(NotFound):
+    """No schedule of this name is in the ledger."""
+
+    reason = "schedule_not_found"
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(f"No schedule {quoted(name)} is known.", [Fault("schedule", quoted(name), one_of(known))])
 
 
 class JobConflict(CallerError):

@@ -11,7 +11,7 @@ from inference.shard import Claim, Owner, Part, Piece, Shard, ShardFailure, Shar
 LEASE_US = 60_000_000
 SECOND_US = 1_000_000
 DEFAULT_RUN = RunSettings()
-ANN, BOB = Owner("a", "boot-a", 11, "100"), Owner("b", "boot/b", 12, "200")
+ANN, BOB = Owner("a", "boot-a", 11, "100"), Owner("rack/b", "boot-b", 12, "200")
 RETRY = ShardFailure("retry", "read_failed", "The file could not be read.")
 WAIT = ShardFailure("wait", "store_full", "No room is left.")
 END = ShardFailure("end", "input_changed", "The input has changed.")
