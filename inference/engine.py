@@ -125,7 +125,8 @@ class Engine:
         return {key: lane.load(now) for key, lane in self._lanes.items()}
 
     def observe_round(self, seconds: float) -> None:
-        """A round of the loop takes so long now, from reading its sockets to reading them again."""
+        """A round of the loop takes so long now, from reading sockets to reading them again; 0: too short to matter."""
+        self._place.rounds_short = not seconds
         for lane in self._lanes.values():
             lane.admission.observe_overhead(ROUNDS_TO_ANSWER * seconds)
 
@@ -229,13 +230,12 @@ class Engine:
         return asyncio.get_running_loop()  # looked up once: Python 3.11 asks the system for its process each time
 
     def _run(self, lane: Lane, number: int, batch: Batch) -> None:
-        loop = self._loop
-        now = self.clock()
+        loop, now = self._loop, self.clock()
         lane.started_s[number] = now
         lane.totals.batch_started(number, batch, now)
         rows = batch.rows
-        alone = len(self._waiters) < CALM_CALLERS
-        if lane.bounded and self._place.here(lane.run_limit_base_s(rows), now, alone=alone):
+        full = rows == lane.scheduler.policy.batch_rows_max
+        if lane.bounded and self._place.here(lane.run_limit_base_s(rows), now, full=full, alone=self.is_calm()):
             if self._all_read:
                 self._run_here(lane, number, batch)
             else:

@@ -99,8 +99,8 @@ async def test_a_short_batch_runs_in_the_loop_s_thread(opened: Make, adder: Adde
 
 @pytest.mark.parametrize(
     "unlike",
-    [{"bounded": False}, {"timings_s": {}}, {"timings_s": {1: 0.006, 4: 0.008}}],
-    ids=["may hang", "nothing known", "long"],
+    [{"bounded": False}, {"timings_s": {}}, {"timings_s": {1: 0.006, 4: 0.008}}, {"knee": 2}],
+    ids=["may hang", "nothing known", "long", "full"],
 )
 async def test_any_other_batch_has_a_thread(opened: Make, adder: Adder, unlike: dict[str, object]) -> None:
     assert y(await opened(**unlike).predict(request(rows=2))) == [1.0, 2.0]
@@ -147,6 +147,16 @@ async def test_a_long_round_is_interrupted_for_batches_that_wait(opened: Make, a
     assert adder.calls == [1, 2]
     assert adder.here
     assert [y(one.result()) for one in asked] == [[1.0]] * 3
+
+
+async def test_while_rounds_are_long_threads_run_batches(opened: Make, adder: Adder) -> None:
+    engine = opened()
+    engine.observe_round(0.01)
+    await engine.predict(request())
+    assert not adder.here
+    engine.observe_round(0.0)
+    await engine.predict(request())
+    assert adder.here
 
 
 async def test_a_call_that_stalls_sends_the_next_ones_to_a_thread(
