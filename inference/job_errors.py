@@ -8,8 +8,9 @@ StartError                      nothing was begun; everything that has to be men
 └── ExtraMissing                a library that only jobs need is not installed
 CallerError
 ├── JobNotFound
-├── ScheduleNotFound
-└── JobConflict                 the job is in a state that rules this out
+ ├── ScheduleNotFound
+ ├── JobConflict                 the job is in a state that rules this out
+ └── RowsUnordered               rows of a line do not follow the order of their time
 InferenceError
 ├── InputChanged                an input is not the one that the job was planned on
 └── JobFailed                   a job ended without its output, for the reason that is told
@@ -105,6 +106,21 @@ class JobConflict(CallerError):
 
     def __init__(self, job_id: str, action: str, status: str, instead: str) -> None:
         super().__init__(f"Job {job_id} cannot be {action}: it is {status}. {instead}")
+
+
+class RowsUnordered(CallerError):
+    """A row is older than a row of its line before it, and the job was told to refuse that."""
+
+    reason = "rows_unordered"
+
+    def __init__(self, row: int, stream_id: str, timestamp: str, newest: str) -> None:
+        fault = Fault(f"row {row}", timestamp, f"{newest} or later")
+        super().__init__(
+            f"Row {row} of the dataset, at {timestamp}, is older than a row of line {quoted(stream_id)} before it, at "
+            f"{newest}. Sort the rows of each line by their time, or take --unordered live, which judges a late row "
+            "as a server does.",
+            [fault],
+        )
 
 
 class InputChanged(InferenceError):

@@ -32,7 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "ledger",
         "settings_source",
     ),
-    ("lane", "engine", "served_model", "model_manager", "predictor", "job_runner"),
+    ("lane", "after_reading", "quiet_calls", "engine", "served_model", "model_manager", "predictor", "job_runner"),
     ("servers",),
     ("streaming_predictor", "batch_predictor", "edge_inference", "cli"),
 )
