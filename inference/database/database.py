@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from inference.database.file_systems import network_file_system
-from inference.database.migrations import NEWEST, migrate, revision_of
+from inference.database.migrations import NEWEST, check_revision, migrate, revision_of
 from inference.fault import quoted
 from inference.job_errors import ExtraMissing, LedgerInvalid, LedgerUnavailable
 
@@ -112,10 +112,10 @@ def open_database(
     database = _connect(str(url_or_path), busy_timeout_s, clock_us)
     try:
         with database.reading() as connection:
-            revision = revision_of(connection, database.name)
+            revision = revision_of(connection)
         if revision != NEWEST:
             with database.writing(alone=True) as connection:  # looked at again: others may open it at the same time
-                if revision_of(connection, database.name) != NEWEST:
+                if check_revision(connection, database.name) != NEWEST:
                     migrate(connection)
     except BaseException as error:
         database.close()
@@ -145,7 +145,11 @@ def _connect(url_or_path: str, busy_timeout_s: float, clock_us: Callable[[], int
     _check_place(path)
     url = sa.URL.create("sqlite+pysqlite", database=str(path))
     engine = sa.create_engine(url, connect_args={"timeout": busy_timeout_s, "isolation_level": None}, **options)
-    sa.event.listen(engine, "connect", _set_up)
+
+    def connected(connection: sqlite3.Connection, _: object) -> None:
+        _set_up(connection, busy_timeout_s)
+
+    sa.event.listen(engine, "connect", connected)
     sa.event.listen(engine, "begin", _begin)
     return Database(engine, quoted(str(path)), clock_us)
 
@@ -186,13 +190,26 @@ def _check_place(path: Path) -> None:
         raise LedgerInvalid(quoted(str(path)), problems)
 
 
-def _set_up(connection: sqlite3.Connection, _: object) -> None:
+def _set_up(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
     """Every new connection to SQLite: a commit is on the disk when it returns, and readers and a writer coexist."""
     for setting in ("synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
         connection.execute(f"PRAGMA {setting}")
-    (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    end_s = time.monotonic() + busy_timeout_s
+    while (mode := _write_ahead(connection)) == "busy" and time.monotonic() < end_s:
+        time.sleep(0.005)
     if mode != "wal":
-        raise sqlite3.OperationalError(f"write-ahead logging cannot be used here, the journal is {mode!r}")
+        told = "database is locked" if mode == "busy" else f"write-ahead logging cannot be used here, but {mode!r}"
+        raise sqlite3.OperationalError(told)
+
+
+def _write_ahead(connection: sqlite3.Connection) -> str:
+    """The journal's mode; "busy" if others do so too, which SQLite does not wait for while a new file is changed."""
+    try:
+        return str(connection.execute("PRAGMA journal_mode=WAL").fetchone()[0])
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:  # the rest of the code tells which kind of it
+            raise
+        return "busy"
 
 
 def _begin(connection: sa.Connection) -> None:

@@ -22,9 +22,14 @@ FOLDER = Path(__file__).parent
 _version = sa.Table(VERSION_TABLE, sa.MetaData(), sa.Column("version_num", sa.String))
 
 
-def revision_of(connection: sa.Connection, name: str) -> str | None:
-    """The revision of a database, None for an empty one. Raises LedgerInvalid for one that is not known here."""
-    found = connection.scalar(sa.select(_version.c.version_num)) if _has(connection, VERSION_TABLE) else None
+def revision_of(connection: sa.Connection) -> str | None:
+    """The revision of a database, None where there is none."""
+    return connection.scalar(sa.select(_version.c.version_num)) if _has(connection, VERSION_TABLE) else None
+
+
+def check_revision(connection: sa.Connection, name: str) -> str | None:
+    """The revision of a database that nobody else makes meanwhile. Raises LedgerInvalid for one not known here."""
+    found = revision_of(connection)
     if found is None and _has(connection, jobs.name):
         raise LedgerInvalid(name, ["it has a table `jobs` of something else; name a database of its own"])
     if found is not None and found not in REVISIONS:

@@ -82,13 +82,25 @@ def test_its_clock_goes_on_within_a_transaction(database_url: str) -> None:
         assert database.now_us(connection) == 7
 
 
-OPEN = "import sys; from inference.database.database import open_database as o; sys.stdin.readline(); o(sys.argv[1])"
+OPEN = """
+import sys
+import alembic.operations, alembic.runtime.migration, alembic.script
+from inference.database.database import open_database
+print(flush=True)
+sys.stdin.readline()
+open_database(sys.argv[1])
+"""
 
 
 def test_processes_that_open_a_new_database_at_once_make_it_once(database_url: str) -> None:
     command = [sys.executable, "-c", OPEN, database_url]
-    openers = [subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(8)]
-    assert [opener.communicate(b"\n", timeout=100)[1] for opener in openers] == [b""] * 8
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    openers = [subprocess.Popen(command, cwd=ROOT, bufsize=0, **pipes) for _ in range(8)]
+    assert [opener.stdout and opener.stdout.read(1) for opener in openers] == [b"\n"] * 8
+    for opener in openers:
+        assert opener.stdin is not None
+        opener.stdin.write(b"\n")
+    assert [opener.communicate(timeout=100)[1] for opener in openers] == [b""] * 8
     with opened(database_url) as database:
         assert names(database) == []
 
@@ -134,6 +146,17 @@ def test_a_database_that_is_locked_for_long_is_told_and_used_again(tmp_path: Pat
         other.close()
         put(database, "a")
         assert names(database) == ["a"]
+
+
+def test_a_new_file_that_others_read_is_waited_for_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.executescript("CREATE TABLE other (a); BEGIN; SELECT * FROM other")
+    with pytest.raises(LedgerUnavailable, match="is locked"):
+        open_database(path, busy_timeout_s=0.05)
+    reader.close()
+    with opened(path) as database:
+        assert names(database) == []
 
 
 @pytest.mark.parametrize("place", ["gone/ledger.sqlite", "."])

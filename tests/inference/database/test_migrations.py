@@ -48,7 +48,7 @@ def tables(engine: sa.Engine) -> set[str]:
 def revision(database: Database) -> str | None:
     """Of an opened database."""
     with database.reading() as connection:
-        return revision_of(connection, "ledger")
+        return revision_of(connection)
 
 
 def test_the_known_revisions_are_those_of_the_scripts() -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
 
 from inference.database.database import open_database
 from inference.database.tables import jobs, shards
-from inference.ledger.sql_ledger import SqlLedger
+from inference.ledger.sql_ledger import SqlLedger, create_job
+from tests.inference.ledger.ledger_bench import new_job
 from tests.inference.ledger.ledger_contract import CHECKS, Bench
+from tests.inference.postgres_server import PostgresServer
+from tests.inference.process_group import until
 
 TIMES = (
     (jobs, ("created_us", "started_us", "ended_us")),
@@ -44,3 +48,24 @@ def bench(database_url: str) -> Iterator[SqlBench]:
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_contract(check: Callable[[Bench], None], bench: SqlBench) -> None:
     check(bench)
+
+
+def test_a_job_is_created_while_nobody_else_creates_one(postgres_server: PostgresServer) -> None:
+    """Else two commands that are started at once would both find no job of their identity."""
+    url = postgres_server.new_database()
+    ledger, peer = SqlLedger(open_database(url)), SqlLedger(open_database(url))
+    waiting = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+
+    def waits() -> bool:
+        with ledger.database.reading() as connection:
+            return connection.scalar(waiting) == 1
+
+    with ThreadPoolExecutor(1) as pool:
+        with ledger.database.writing(alone=True) as connection:
+            made = create_job(connection, new_job("job_1", "ab"), 5)
+            found = pool.submit(peer.create, new_job("job_2", "ab"))
+            until("the other one does not wait", lambda: found.done() or waits())
+            assert not found.done()
+        assert found.result(60) == made
+    ledger.close()
+    peer.close()
