@@ -35,7 +35,7 @@ def find_files(paths: Sequence[str], endings: Sequence[str]) -> tuple[list[Path]
 
 
 def _below(folder: Path, endings: Sequence[str]) -> list[Path]:
-    found = []
+    found: list[Path] = []
     for where, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not _hidden(name)]
         found += [Path(where) / name for name in files if not _hidden(name) and name.lower().endswith(tuple(endings))]
