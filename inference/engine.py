@@ -13,12 +13,14 @@ from collections.abc import Callable
 from functools import cached_property, partial
 
 from inference.after_reading import AfterReading
+from inference.background_calls import BackgroundCalls
 from inference.decisions.run_place import RunPlace
 from inference.decisions.run_watch import Abandon, EndProcess, RunWatch, Terminate, WatchPolicy
 from inference.decisions.runner_load import Load
-from inference.decisions.scheduler import Decision, QueuePolicy, Refuse, Retire, Run, Scheduler
+from inference.decisions.scheduler import Decision, QueuePolicy, Refuse, Retire, Run, RunBackground, Scheduler
 from inference.errors import DeadlinePassed, InferenceError, RunHung, Stopping
 from inference.lane import Lane, Service
+from inference.loop_calls import call_on
 from inference.model import ModelKey
 from inference.quiet_calls import QuietCalls
 from inference.request import Answer, Batch, Prediction, Priority, Request
@@ -57,6 +59,9 @@ class Engine:
         self._quiet = QuietCalls(lambda lane, number: self._obey(lane, lane.scheduler.runner_idle(number, clock())))
         self._all_read = False  # True while all has just been read that could be read
         self._lanes: dict[ModelKey, Lane] = {}
+        self.background = BackgroundCalls(
+            clock, self._lanes, self._watch, self._obey, self._watch_run, self._quiet.start
+        )
         self._waiters: dict[Request, Done] = {}
         self._after_reading = AfterReading(clock)
         self._outcomes: deque[_Returned] = deque()  # filled by runners' threads
@@ -93,6 +98,7 @@ class Engine:
         lane = self._lanes.pop(key)
         for request in [request for request in self._waiters if request.model == key]:
             self._end(lane, request, Stopping(), self.clock())
+        self.background.close(key)
         for _, future in lane.quiet_calls:
             future.cancel()
         self._watch.forget(key)
@@ -201,6 +207,7 @@ class Engine:
     async def drain(self, limit_s: float) -> bool:
         """Refuse new requests and wait for the accepted ones, at most `limit_s`; then end the rest with Stopping."""
         self._stopping = True
+        self.background.close()
         self._drained = asyncio.Event()
         self._note_drained()
         try:
@@ -217,6 +224,8 @@ class Engine:
         for decision in decisions:
             if isinstance(decision, Run):
                 self._run(lane, decision.runner, decision.batch)
+            elif isinstance(decision, RunBackground):
+                self.background.run(lane, decision.runner, decision.batch)
             elif isinstance(decision, Retire):
                 lane.runners.pop(decision.runner).stop(0.0)
             else:
@@ -322,6 +331,7 @@ class Engine:
         """Answer the caller and forget the request."""
         done = self._waiters.pop(request, None)
         if done is None:
+            self.background.end(request, answer)
             return
         lane.forget(request)
         if isinstance(answer, InferenceError):
@@ -355,7 +365,7 @@ class Engine:
         number = decision.runner
         loop = self._loop
         came_back = partial(self._watch.end, lane.key, number)
-        if not lane.runners[number].abandon(lambda: _call_on(loop, came_back)):
+        if not lane.runners[number].abandon(lambda: call_on(loop, came_back)):
             return  # it ended this moment, and its outcome is on its way
         del lane.runners[number], lane.started_s[number]
         lane.totals.runner_lost(number, now)
@@ -390,11 +400,3 @@ class Engine:
         upcoming = [deadline for deadline in deadlines if deadline is not None]
         if upcoming:
             self._arm(min(upcoming))
-
-
-def _call_on(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
-    """Call it on the loop, if that still runs."""
-    try:
-        loop.call_soon_threadsafe(function)
-    except RuntimeError:
-        log.debug("a thread came back after its loop had ended")

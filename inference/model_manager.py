@@ -241,6 +241,9 @@ class ModelManager:
         watch("glassai_runners_wanted", lambda: self._scaling.wanted(status.key))
         watch("glassai_runner_utilisation", lambda: self._scaling.utilisation(status.key))
         watch("glassai_batch_rows_limit", lambda: scheduler.policy.batch_rows_max or 1)
+        watch("glassai_background_requests", lambda: scheduler.background.requests)
+        watch("glassai_background_rows", lambda: scheduler.background.rows_run)
+        watch("glassai_background_busy_seconds", lambda: scheduler.background.busy_s)
         watch("glassai_model_ready", lambda: self.model_readiness(*status.key).ready)
         inputs = served.pipeline.inputs
         if isinstance(inputs, SensorWindowInput):

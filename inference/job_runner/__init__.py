@@ -1,0 +1,1 @@
+"""The batch path: jobs over datasets, shard by shard."""
