@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 
 from inference.decisions.run_watch import RunWatch
 from inference.decisions.scheduler import Decision, Refuse
-from inference.errors import RunFailed, Stopping
+from inference.errors import Stopping
 from inference.lane import Lane
 from inference.loop_calls import call_on
 from inference.model import ModelKey
-from inference.request import Answer, Batch, Prediction, Request, Timings
+from inference.request import Answer, Batch, Request
 from inference.runtime.runner import BatchOutcome
 
 Done = Callable[[Answer], None]
@@ -118,14 +118,7 @@ class BackgroundCalls:
         self._go_on(lane)
         if request not in self._waiters:
             return
-        answer: Answer | None
-        if result.outputs is None:
-            answer = result.error or RunFailed(str(request.model), "it gave no answer")
-        elif part.rows == request.rows:
-            timings = Timings(started_s - request.arrived_s, outcome.run_s, part.rows)
-            answer = Prediction(request.id, request.model, result.outputs, timings, result.non_finite)
-        else:
-            answer = lane.put_together(part, result.outputs, result.non_finite, started_s, outcome.run_s)
+        answer = lane.answer(part, result, started_s, outcome.run_s, part.rows)
         if answer is not None:
             self.end(request, answer)
 

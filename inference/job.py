@@ -151,7 +151,7 @@ def _shown(item: InputFile | None) -> str:
 class JobCounts(msgspec.Struct, frozen=True):
     """How far a job is. `rows_total` is None until the job is planned, and for inputs whose rows nobody can count."""
 
-    shards: int = 0
+    shards: int = 0  # those that hold rows and the one that finishes; 0 until the job is planned
     shards_done: int = 0
     rows_total: int | None = None
     rows_done: int = 0  # with the failed ones
@@ -160,7 +160,7 @@ class JobCounts(msgspec.Struct, frozen=True):
 
 
 class HistoryEntry(msgspec.Struct, frozen=True):
-    """Something that happened to a job: created, planned, resumed, paused, retried, owner_lost, ended."""
+    """Something that happened to a job: created, planned, waiting, resumed, paused, retried, owner_lost, ended."""
 
     at_us: int
     event: str

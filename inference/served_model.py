@@ -130,4 +130,5 @@ class ServedModel:
             self.metrics,
             self.profile.probed,
             self.profile.timings_s,
+            self.session.bounded and self.profile.batched,
         )

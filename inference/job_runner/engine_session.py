@@ -19,13 +19,15 @@ class EngineSession:
     """A version that the server serves. `run` may be called from several threads; REQUESTS_MAX are under way at a time,
     and two threads keep a runner busy where one leaves it idle for a round trip after each batch."""
 
+    bounded = False  # a run is as long as live callers let it wait
+
     def __init__(self, link: ServerLink, model: FoundModel) -> None:
         self._link = link
         self._model = model
 
     @classmethod
     def find(cls, link: ServerLink, name: str, version: int | None = None) -> EngineSession:
-        """A version of the server. Raises ModelNotFound, VersionNotFound or ModelNotReady; Stopping without a server."""
+        """A version of the server. Raises ModelNotFound, VersionNotFound, ModelNotReady; Stopping without a server."""
         _, future = link.ask(lambda number: encoded(FindModel(number, name, version)))
         answer, _ = future.result()
         assert isinstance(answer, FoundModel)

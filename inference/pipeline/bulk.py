@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+IMAGE_FILE = "image_file"  # the column of a source of pictures that holds a file's bytes, beside `image`, its name
+
+
 class PreparedRows(Protocol):
     """A block's rows, ready to be predicted."""
 
@@ -29,8 +32,21 @@ class PreparedRows(Protocol):
         """All other rows, by their places in the block, each once."""
         ...
 
+    @property
+    def real_rows(self) -> Array | None:
+        """INT16, for each of `good`: rows of its window that are known. None for a model without windows."""
+        ...
+
+    @property
+    def input_quality(self) -> Array | None:
+        """FLOAT64, for each of `good`: share of its values that were measured. None where that is 1 for all."""
+        ...
+
     def tensors(self, start: int, stop: int) -> Tensors:
-        """Inputs of the rows `good[start:stop]`, gathered now, so that they are still in the cache when they run."""
+        """Inputs of the rows `good[start:stop]`, gathered now, so that they are still in the cache when they run.
+
+        Raises ValueError if these rows differ in shape, so that they cannot run together.
+        """
         ...
 
 
@@ -39,7 +55,7 @@ class BulkInput(Protocol):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of the dataset that it reads."""
+        """Columns of the dataset that it reads; once `problems` has seen a schema, only those that are there."""
         ...
 
     def problems(self, schema: pa.Schema) -> list[str]:

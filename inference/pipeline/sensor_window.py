@@ -12,7 +12,7 @@ import numpy as np
 from inference.errors import InvalidValues, UnsupportedMedia
 from inference.fault import Fault, quoted
 from inference.model import SensorWindow
-from inference.pipeline.features import TIMESTAMP, FeatureCheck
+from inference.pipeline.features import TIMESTAMP, FeatureCheck, Reading
 from inference.pipeline.sample import Prepared, Sample, wrong_input
 from inference.pipeline.window import LineStore, Window
 from inference.settings import LinesSettings
@@ -76,6 +76,21 @@ class SensorWindowInput:
 
         Raises UnknownField, InvalidValues (every fault of the row), RowConflict, RowTooLate, UnsupportedMedia.
         """
+        reading, time_us = self.read(sample)
+        stream_id = sample.stream_id
+        if stream_id is None:
+            window = self.lines.alone(reading)
+        else:
+            window = self.lines.put(stream_id, reading, time_us, sample.arrival_us, sample.now_s)
+            if window.gap is not None:
+                log.warning(GAP, quoted(stream_id), window.gap.step_us / 1e6, window.gap.usual_us / 1e6)
+        return self._prepared(window)
+
+    def read(self, sample: Sample) -> tuple[Reading, int | None]:
+        """The sample's row with its faults, and its time if it names one that can be read; no line takes it in.
+
+        Raises UnknownField, UnsupportedMedia.
+        """
         if sample.image_file is not None:
             raise UnsupportedMedia("content-type", "an image", ["application/json"])
         fields, stream_id = sample.fields, sample.stream_id
@@ -90,13 +105,7 @@ class SensorWindowInput:
             faults.append(Fault("stream_id", quoted(stream_id), accepted))
         if faults:
             reading.faults = [*faults, *reading.faults]
-        if stream_id is None:
-            window = self.lines.alone(reading)
-        else:
-            window = self.lines.put(stream_id, reading, time_us, sample.arrival_us, sample.now_s)
-            if window.gap is not None:
-                log.warning(GAP, quoted(stream_id), window.gap.step_us / 1e6, window.gap.usual_us / 1e6)
-        return self._prepared(window)
+        return reading, time_us
 
     def prepare_one(self, given: object) -> Prepared:
         """The window over numbers [k, features], or over one or more rows with names, oldest first.

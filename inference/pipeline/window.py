@@ -53,6 +53,18 @@ class Window(NamedTuple):
     gap: Gap | None = None  # before its last row, if nobody was told lately
 
 
+class LineState(NamedTuple):
+    """The rows that a line holds, oldest first: INT64 [n] times, FP32 [n, features], BOOL [n, features] held values.
+
+    `trimmed`: older rows have been dropped.
+    """
+
+    times_us: Array
+    values: Array
+    held: Array
+    trimmed: bool
+
+
 def as_time(timestamp_us: int) -> str:
     """Microseconds since 1970 as RFC 3339 in UTC."""
     return (_EPOCH + timedelta(microseconds=timestamp_us)).isoformat().replace("+00:00", "Z")
@@ -110,6 +122,26 @@ class Line:
             del times_us[0], self._values[:width], self._held[0]
             self._trimmed = True
         return window if gap is None else window._replace(gap=gap)
+
+    @property
+    def newest_us(self) -> int | None:
+        """The time of its newest row, None if it has no row."""
+        return self._times_us[-1] if self._times_us else None
+
+    def state(self) -> LineState:
+        """What it holds, as copies."""
+        width = len(self._features)
+        held = np.array([[bits >> index & 1 for index in range(width)] for bits in self._held], np.bool_)
+        values = np.array(self._values, np.float32).reshape(-1, width)
+        return LineState(np.array(self._times_us, np.int64), values, held.reshape(-1, width), self._trimmed)
+
+    def restore(self, state: LineState) -> None:
+        """Hold these rows in place of its own; what is usual for the line is learned anew."""
+        assert len(state.times_us) <= self._rows_held, "a line has a bound"
+        self._times_us = array("q", state.times_us.astype(np.int64).tobytes())
+        self._values = array("f", state.values.astype(np.float32).tobytes())
+        self._held = [sum(1 << int(index) for index in row.nonzero()[0]) for row in state.held]
+        self._trimmed = state.trimmed
 
     def newest(self) -> Window:
         """The window that ends at the newest row of a line that has one."""
