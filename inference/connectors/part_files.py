@@ -124,7 +124,7 @@ class HashedFile(io.RawIOBase):
 
     def write(self, content: object) -> int:
         """Append bytes. Raises StoreFull, StoreUnavailable."""
-        given = memoryview(content)  # type: ignore[arg-type]  # whatever has a buffer, as every file takes it
+        given = memoryview(cast("bytes", content))  # whatever has a buffer, as every file takes it
         self._draft.write(given)
         self._digest.update(given)
         self.bytes += given.nbytes

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 IMAGE_FILE = "image_file"  # the column of a source of pictures that holds a file's bytes, beside `image`, its name
 
 
+class RowsDiffer(Exception):
+    """Rows of different shapes, or of a model without a batch axis, run one by one."""
+
+
 class PreparedRows(Protocol):
     """A block's rows, ready to be predicted."""
 
@@ -45,7 +49,7 @@ class PreparedRows(Protocol):
     def tensors(self, start: int, stop: int) -> Tensors:
         """Inputs of the rows `good[start:stop]`, gathered now, so that they are still in the cache when they run.
 
-        Raises ValueError if these rows differ in shape, so that they cannot run together.
+        Raises RowsDiffer if they cannot run together.
         """
         ...
 

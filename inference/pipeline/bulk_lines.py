@@ -7,65 +7,17 @@ something rare in a block (a row that is late, repeated or refused, a value held
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
-from inference.errors import InferenceError
+from inference.pipeline.bulk_line_rows import LineRows, Windows
 from inference.pipeline.bulk_line_states import LineStates
 from inference.pipeline.bulk_rare_rows import RareRows
-from inference.pipeline.features import Reading
 from inference.pipeline.window import SHARE_DIGITS
 from inference.tensor import Array
 
 EARLIEST_US = np.iinfo(np.int64).min
-
-
-@dataclass(slots=True, frozen=True, eq=False)
-class LineRows:
-    """The rows of a block that belong to lines, n in the block.
-
-    `names`: the lines; `lines` INT64 [n]: the place of a row's line in them, -1 for a row that is no part of this.
-    `faulty` BOOL [n]: rows of a line that enter it in no case, but may be told that they are too late. `times_us` INT64
-    [n]; None: rows come in the order of their time. `values` FP32 [n, features]; `gaps` BOOL [n, features] or None:
-    values that are held from the row before. `reading(row)`: the row as the live path reads it.
-    """
-
-    names: Sequence[str]
-    lines: Array
-    faulty: Array
-    times_us: Array | None
-    values: Array
-    gaps: Array | None
-    reading: Callable[[int], Reading]
-
-
-@dataclass(slots=True, eq=False)
-class Windows:
-    """The windows that end at the rows of a block.
-
-    `rows` FP32 [places, features]; `ends` INT64 [n]: the place of a row's own values, which end its window there.
-    `accepted` BOOL [n]; `real_rows` INT16 [n]; `quality` FLOAT64 [n] or None if all values were measured; `refused`:
-    errors by row.
-    """
-
-    rows: Array
-    ends: Array
-    accepted: Array
-    real_rows: Array
-    quality: Array | None
-    refused: dict[int, InferenceError]
-
-    def gather(self, ends: Array, window_rows: int) -> Array:
-        """FP32 [len(ends), window_rows, features]."""
-        places, features = self.rows.shape
-        if not len(ends):
-            return np.zeros((0, window_rows, features), np.float32)
-        row_bytes, value_bytes = self.rows.strides
-        shape, strides = (places - window_rows + 1, window_rows, features), (row_bytes, row_bytes, value_bytes)
-        return as_strided(self.rows, shape, strides, writeable=False)[ends - (window_rows - 1)]
 
 
 @dataclass(slots=True, eq=False)
@@ -251,10 +203,14 @@ def _measured_share(held: Array, places: Array, real_rows: Array, window_rows: i
     features = held.shape[1]
     so_far = np.concatenate([[0], np.cumsum(held.sum(axis=1))])
     counts = so_far[places + 1] - so_far[places + 1 - window_rows]
-    cases, which = np.unique(real_rows * (window_rows * features + 1) + counts, return_inverse=True)
-    known, missing = np.divmod(cases, window_rows * features + 1)
-    shares = [
+    shares = np.ones(len(places))
+    some = np.flatnonzero(counts)
+    cases = real_rows[some] * (window_rows * features + 1) + counts[some]
+    distinct, which = np.unique(cases, return_inverse=True)
+    known, missing = np.divmod(distinct, window_rows * features + 1)
+    exact = [
         round(1.0 - number / (real * features), SHARE_DIGITS)
         for number, real in zip(missing.tolist(), known.tolist(), strict=True)
     ]
-    return np.array(shares, np.float64)[which]
+    shares[some] = np.array(exact, np.float64)[which]
+    return shares

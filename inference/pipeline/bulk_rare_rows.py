@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from inference.errors import CallerError
 from inference.job_errors import RowsUnordered
+from inference.pipeline.bulk_line_rows import LineRows, Windows
 from inference.pipeline.bulk_line_states import LineStates
 from inference.pipeline.window import Line, Window, as_time
 from inference.tensor import Array
-
-if TYPE_CHECKING:
-    from inference.pipeline.bulk_lines import LineRows, Windows
 
 
 class RareRows:

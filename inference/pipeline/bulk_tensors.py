@@ -19,6 +19,7 @@ from inference.fault import Fault
 from inference.job import Dataset
 from inference.model import Signature
 from inference.pipeline import bulk_columns
+from inference.pipeline.bulk import RowsDiffer
 from inference.pipeline.plain_tensors import tensor_of
 from inference.shard import RowFault
 from inference.tensor import DTYPES, Array, Dim, Tensors, TensorSpec
@@ -52,11 +53,13 @@ class TensorRows:
                     {name: array[place] for name, array in rows.items()} if tensors is None else tensors
                     for place, tensors in enumerate(own)
                 ]
+                if any(len({tensors[name].shape for tensors in each}) > 1 for name in rows):
+                    raise RowsDiffer
                 rows = {name: np.stack([tensors[name] for tensors in each]) for name in rows}
         if self.batched:
             return rows
         if stop - start != 1:
-            raise ValueError("the model has no batch axis")
+            raise RowsDiffer
         return {name: array[0] for name, array in rows.items()}
 
 

@@ -13,8 +13,9 @@ from inference.fault import one_of
 from inference.job import Dataset
 from inference.model import Feature, SensorWindow
 from inference.pipeline import bulk_columns
+from inference.pipeline.bulk_line_rows import LineRows, Windows
 from inference.pipeline.bulk_line_states import LineStates
-from inference.pipeline.bulk_lines import BulkLines, LineRows, Windows
+from inference.pipeline.bulk_lines import BulkLines
 from inference.pipeline.features import TIMESTAMP, Reading
 from inference.pipeline.sample import Sample
 from inference.pipeline.sensor_window import STREAM_ID_CHARS_MAX, SensorWindowInput
@@ -35,13 +36,12 @@ class WindowRows:
     real_rows: Array
     input_quality: Array | None
     input: str
-    window_rows: int
-    ends: Array
-    windows: Windows
+    stretches: Array  # a view of all windows there are
+    begins: Array  # for each of `good`, the place of its own one
 
     def tensors(self, start: int, stop: int) -> Tensors:
         """{input: FP32 [stop - start, rows, features]}; see PreparedRows."""
-        return {self.input: self.windows.gather(self.ends[start:stop], self.window_rows)}
+        return {self.input: self.stretches[self.begins[start:stop]]}
 
 
 @dataclass(slots=True, eq=False)
@@ -157,9 +157,8 @@ class BulkWindows:
             windows.real_rows[good],
             None if windows.quality is None else windows.quality[good],
             self._window.input,
-            self._window.rows,
-            windows.ends[good],
-            windows,
+            windows.all_stretches(self._window.rows),
+            windows.ends[good] - (self._window.rows - 1),
         )
 
     def _read(self, columns: pa.RecordBatch, faults: Sequence[RowFault]) -> _Rows:

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -33,9 +34,13 @@ class _Entry(msgspec.Struct, frozen=True):
 
 
 class ProfileCache:
-    """Knees in `folder` ("~" is the home folder; "" keeps nothing)."""
+    """Knees in `folder` ("~" is the home folder; "" keeps nothing).
 
-    def __init__(self, folder: str) -> None:
+    `of`: what they are the knees of; the batches of jobs have others than those of callers.
+    """
+
+    def __init__(self, folder: str, of: Literal["knee", "batch"] = "knee") -> None:
+        self._of = of
         self._folder: Path | None = None
         self._told = False
         try:
@@ -48,7 +53,7 @@ class ProfileCache:
         if self._folder is None:
             return None
         wanted = _entry(model_sha256, device, 0)
-        file = self._folder / _file_name(wanted)
+        file = self._folder / _file_name(self._of, wanted)
         try:
             with file.open("rb") as stream:
                 content = stream.read(ENTRY_BYTES_MAX)
@@ -71,7 +76,7 @@ class ProfileCache:
         if self._folder is None:
             return
         entry = _entry(model_sha256, device, knee)
-        file = self._folder / _file_name(entry)
+        file = self._folder / _file_name(self._of, entry)
         part = file.with_suffix(f".{os.getpid()}.part")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -91,9 +96,9 @@ def _entry(model_sha256: str, device: Device, knee: int) -> _Entry:
     return _Entry(model_sha256, device.provider, device.runtime, device.threads, processor, _cores(), knee)
 
 
-def _file_name(entry: _Entry) -> str:
+def _file_name(of: str, entry: _Entry) -> str:
     key = msgspec.json.encode(msgspec.structs.replace(entry, knee=0))
-    return f"knee-{hashlib.sha256(key).hexdigest()[:32]}.json"
+    return f"{of}-{hashlib.sha256(key).hexdigest()[:32]}.json"
 
 
 def _cores() -> int:

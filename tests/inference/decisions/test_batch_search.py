@@ -94,7 +94,7 @@ class Outcome:
 
 
 def work(search: BatchSearch, machine: Machine, rows_max: int, rows: int = JOB_ROWS) -> Outcome:
-    """Run a job's rows until the search has settled. Costs are counted without noise and drift, alike for all sizes."""
+    """Run a job's rows until the search has settled. Costs count without noise and drift, which all sizes have."""
     rates = {size: size / machine.curve(size) for size in range(1, min(rows_max, 4096) + 1)}
     rates |= {size: size / machine.curve(size) for size in range(4096, rows_max + 1, 512)}
     best_rate = max(rates.values())
@@ -153,7 +153,7 @@ def test_what_is_known_from_an_earlier_search_is_confirmed_sooner(name: str) -> 
 
 
 def test_what_is_known_wrongly_by_a_factor_of_two_is_mended() -> None:
-    curve, _ = CURVES["a cliff between two powers"]
+    curve, rows_max = CURVES["a cliff between two powers"]
     outcome = work(BatchSearch(BatchPolicy(rows_max), 96), Machine(curve, 5), rows_max)
     assert outcome.share >= SHARE_MIN
 

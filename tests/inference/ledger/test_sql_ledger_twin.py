@@ -13,7 +13,7 @@ from inference.job import RunSettings
 from inference.ledger.ledger import JobQuery, Ledger
 from inference.ledger.memory_ledger import MemoryLedger
 from inference.ledger.sql_ledger import SqlLedger
-from inference.request import Priority
+from inference.request import LIVE_PRIORITIES
 from inference.shard import Claim
 from tests.inference.ledger.ledger_bench import ANN, BOB, END, LEASE_US, RETRY, WAIT, new_job, outcome, ranges
 
@@ -26,7 +26,7 @@ def any_step(random: Random, claims: list[Claim]) -> Step:
     """Something that a worker or a caller might do next; the arguments are drawn now, so that both get the same."""
     owner, job_id = random.choice([ANN, BOB]), random.choice(JOBS)
     count, failed = random.randint(1, 3), random.choice([0, 0, 0, 1])
-    wanted, run = random.choice(["run", "pause", "cancel"]), RunSettings(random.choice(list(Priority)))
+    wanted, run = random.choice(["run", "pause", "cancel"]), RunSettings(random.choice(list(LIVE_PRIORITIES)))
     named, dead = random.choice([None, None, job_id]), random.choice([[], [], [ANN]])
     kind = random.choice(
         ["create", *["claim"] * 4, "renew", *["complete"] * 6, *["fail"] * 2, "release", "want", "del"]

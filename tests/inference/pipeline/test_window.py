@@ -283,3 +283,23 @@ def test_a_line_of_one_row_has_no_steps() -> None:
     for number in range(30):
         lines.put("L1", values(number), 10 * number * number, 1000, 0.0)
     assert lines.gaps == 0
+
+
+def test_a_line_goes_on_from_its_state_as_if_nothing_had_happened() -> None:
+    line = store().new_line()
+    assert line.newest_us is None
+    for number in range(1, 9):
+        line.put(gap(number, 0) if number % 3 == 0 else values(number), 10 * number, 0, "L1")
+    other = store().new_line()
+    other.restore(line.state())
+    assert line.newest_us == other.newest_us == 80
+    assert line.state().trimmed
+    for each in (line, other):
+        window = each.put(gap(9, 1), 90, 0, "L1")
+        assert window.rows[0].tolist() == [[5, -6], [7, -7], [8, -8], [9, -8]]
+        assert window.measured_share == 0.75  # of eight values two are held
+    assert (line.newest().rows == other.newest().rows).all()
+    assert line.newest().measured_share == other.newest().measured_share
+    for each in (line, other):
+        with pytest.raises(RowTooLate):
+            each.put(values(0.5), 5, 0, "L1")

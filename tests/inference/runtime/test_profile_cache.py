@@ -33,6 +33,14 @@ def test_a_later_measurement_replaces_the_one_before(tmp_path: Path) -> None:
     assert only_file(tmp_path).suffix == ".json"
 
 
+def test_the_batches_of_jobs_are_kept_beside_those_of_callers(tmp_path: Path) -> None:
+    ProfileCache(str(tmp_path)).write(MODEL, DEVICE, 32)
+    jobs = ProfileCache(str(tmp_path), of="batch")
+    assert jobs.read(MODEL, DEVICE) is None
+    jobs.write(MODEL, DEVICE, 96)
+    assert (jobs.read(MODEL, DEVICE), ProfileCache(str(tmp_path)).read(MODEL, DEVICE)) == (96, 32)
+
+
 @pytest.mark.parametrize(
     ("model", "device"),
     [

@@ -20,7 +20,7 @@ from inference.job import COMPLETED, ENDED, Dataset, Job, JobSpec, Output, RunSe
 from inference.job_errors import JobConflict
 from inference.ledger.ledger import JobQuery, Ledger, NewJob
 from inference.ledger.memory_ledger import MemoryLedger
-from inference.request import Priority
+from inference.request import LIVE_PRIORITIES
 from inference.shard import Claim, Owner, Part, Piece, ShardFailure, ShardOutcome, ShardRange, Tally
 from tests.inference.simulation.job_oracle import SECOND_US, Book, JobOracle
 
@@ -120,7 +120,7 @@ class JobLife:
 
     def create(self) -> None:
         random, job_id = self.random, f"job_{next(self.numbers)}"
-        run = RunSettings(random.choice(list(Priority)), max_error_rate=random.choice([0.05, 0.3, 1.0]))
+        run = RunSettings(random.choice(list(LIVE_PRIORITIES)), max_error_rate=random.choice([0.05, 0.3, 1.0]))
         spec = JobSpec("m", Dataset(("in",), "csv"), Output("out"), run=run)
         sizes = [random.randint(1, 5) for _ in range(random.choice([0, 1, 3, 8, 16]))]
         rows = [tuple(f"{job_id}/{n}/{row}" for row in range(size)) for n, size in enumerate(sizes)]
