@@ -19,7 +19,7 @@ def request(rows: int) -> Request:
 
 
 def test_live_bands_are_all_but_the_background() -> None:
-    assert LIVE_PRIORITIES == tuple(Priority)[:-1]
+    assert tuple(Priority)[:-1] == LIVE_PRIORITIES
     assert max(Priority) is Priority.BACKGROUND
 
 
