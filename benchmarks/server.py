@@ -99,7 +99,8 @@ class Server:
         """Ask until the first answer, which has to be right. Returns the seconds since the process was started."""
         assert self.process is not None
         last: object = None
-        while time.perf_counter() - self.started_s < START_LIMIT_S and self.process.poll() is None:
+        end_s = time.perf_counter() + START_LIMIT_S
+        while time.perf_counter() < end_s and self.process.poll() is None:
             try:
                 status, last = self.ask(path, body, headers)
                 if status == 200:

@@ -10,21 +10,27 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 
+from inference.after_reading import AfterReading
+from inference.background_calls import BackgroundCalls
+from inference.decisions.run_place import RunPlace
 from inference.decisions.run_watch import Abandon, EndProcess, RunWatch, Terminate, WatchPolicy
 from inference.decisions.runner_load import Load
-from inference.decisions.scheduler import Decision, QueuePolicy, Refuse, Retire, Run, Scheduler
-from inference.errors import DeadlinePassed, InferenceError, RunFailed, RunHung, Stopping
+from inference.decisions.scheduler import Decision, QueuePolicy, Refuse, Retire, Run, RunBackground, Scheduler
+from inference.errors import DeadlinePassed, InferenceError, RunHung, Stopping
 from inference.lane import Lane, Service
+from inference.loop_calls import call_on
 from inference.model import ModelKey
-from inference.request import Answer, Batch, Prediction, Priority, Request, Timings
+from inference.quiet_calls import QuietCalls
+from inference.request import Answer, Batch, Prediction, Priority, Request
 from inference.runtime.runner import BatchOutcome
 
 log = logging.getLogger(__name__)
 
 RUNNER_STOP_S = 5.0  # a runner that is still inside a session call after this is left behind
 CALM_CALLERS = 2
+CORES = 2  # of an engine that is not told: runners have one, the loop another
 ROUNDS_TO_ANSWER = 2  # a runner shares the processor with one that reads, and its answer waits in the next
 Done = Callable[[Answer], None]
 _Returned = tuple[Lane, int, Batch, int, BatchOutcome]
@@ -34,7 +40,8 @@ class Engine:
     """Takes requests for open versions and answers them. All methods belong to the loop's thread.
 
     `clock` gives seconds and never goes back (`time.monotonic`); deadlines of requests are times of this clock.
-    `give_up(reason)` is called when only a new process helps: too many runs hang that cannot be stopped.
+    `give_up(reason)` is called when only a new process helps: too many runs hang that cannot be stopped. `cores`: those
+    that the loop and all runners share.
     """
 
     def __init__(
@@ -43,12 +50,19 @@ class Engine:
         *,
         give_up: Callable[[str], object] | None = None,
         watch: WatchPolicy | None = None,
+        cores: int = CORES,
     ) -> None:
         self.clock = clock
         self._give_up = give_up or log.critical
         self._watch = RunWatch(watch)
+        self._place = RunPlace(cores)
+        self._quiet = QuietCalls(lambda lane, number: self._obey(lane, lane.scheduler.runner_idle(number, clock())))
+        self._all_read = False  # True while all has just been read that could be read
         self._lanes: dict[ModelKey, Lane] = {}
+        parts = self._obey, self._watch_run, self._quiet.start
+        self.background = BackgroundCalls(clock, self._lanes, self._watch, *parts)
         self._waiters: dict[Request, Done] = {}
+        self._after_reading = AfterReading(clock)
         self._outcomes: deque[_Returned] = deque()  # filled by runners' threads
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
@@ -83,6 +97,7 @@ class Engine:
         lane = self._lanes.pop(key)
         for request in [request for request in self._waiters if request.model == key]:
             self._end(lane, request, Stopping(), self.clock())
+        self.background.close(key)
         for _, future in lane.quiet_calls:
             future.cancel()
         self._watch.forget(key)
@@ -102,7 +117,7 @@ class Engine:
         lane = self._lanes[key]
         for _ in range(by):
             self._obey(lane, lane.scheduler.runner_idle(lane.new_runner(), self.clock()))
-        self._call_quietly(lane)
+        self._quiet.start(lane)
 
     def shrink(self, key: ModelKey, by: int) -> None:
         """So many runners fewer: idle ones now, busy ones after their batch."""
@@ -115,7 +130,8 @@ class Engine:
         return {key: lane.load(now) for key, lane in self._lanes.items()}
 
     def observe_round(self, seconds: float) -> None:
-        """A round of the loop takes so long now, from reading its sockets to reading them again."""
+        """A round of the loop takes so long now, from reading sockets to reading them again; 0: too short to matter."""
+        self._place.rounds_short = not seconds
         for lane in self._lanes.values():
             lane.admission.observe_overhead(ROUNDS_TO_ANSWER * seconds)
 
@@ -185,15 +201,12 @@ class Engine:
 
     async def when_quiet(self, key: ModelKey, function: Callable[[], object]) -> object:
         """Run `function` on an idle runner of this version while nobody waits, and return what it returns."""
-        lane = self._lanes[key]
-        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        lane.quiet_calls.append((function, future))
-        self._call_quietly(lane)
-        return await future
+        return await self._quiet.ask(self._lanes[key], function)
 
     async def drain(self, limit_s: float) -> bool:
         """Refuse new requests and wait for the accepted ones, at most `limit_s`; then end the rest with Stopping."""
         self._stopping = True
+        self.background.close()
         self._drained = asyncio.Event()
         self._note_drained()
         try:
@@ -210,6 +223,8 @@ class Engine:
         for decision in decisions:
             if isinstance(decision, Run):
                 self._run(lane, decision.runner, decision.batch)
+            elif isinstance(decision, RunBackground):
+                self.background.run(lane, decision.runner, decision.batch)
             elif isinstance(decision, Retire):
                 lane.runners.pop(decision.runner).stop(0.0)
             else:
@@ -218,12 +233,22 @@ class Engine:
                     lane.totals.refused(decision.request, decision.error)
                 self._end(lane, decision.request, decision.error, self.clock())
 
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()  # looked up once: Python 3.11 asks the system for its process each time
+
     def _run(self, lane: Lane, number: int, batch: Batch) -> None:
-        loop = asyncio.get_running_loop()
-        now = self.clock()
+        loop, now = self._loop, self.clock()
         lane.started_s[number] = now
         lane.totals.batch_started(number, batch, now)
         rows = batch.rows
+        full = rows == lane.scheduler.policy.batch_rows_max
+        if lane.bounded and self._place.here(lane.run_limit_base_s(rows), now, full=full, alone=self.is_calm()):
+            if self._all_read:
+                self._run_here(lane, number, batch)
+            else:
+                self._after_reading.add(loop, self._run_here, lane, number, batch)
+            return
         self._watch_run(lane, number, rows, now)
 
         def done(outcome: BatchOutcome) -> None:  # in the runner's thread
@@ -234,6 +259,29 @@ class Engine:
             loop.call_soon_threadsafe(self._runs_again, lane, number, rows)
 
         lane.runners[number].run(batch, lane.batched, lane.canary, done, again)
+
+    def _run_here(self, lane: Lane, number: int, batch: Batch) -> None:
+        """Run a batch in this thread. Its runner counts as busy until the sockets have been read once more, since who
+        is answered now asks again now: their requests make one batch, and not the first of them one of its own."""
+        if self._lanes.get(lane.key) is not lane:
+            return  # closed meanwhile, and its callers were told
+        rows, run_s = batch.rows, None
+        started_s = lane.started_s.pop(number)
+        if any(part.request in self._waiters for part in batch.slices):
+            outcome = lane.runners[number].run_here(batch, lane.batched, lane.canary)
+            run_s, now = outcome.run_s, self.clock()
+            self._answer(lane, batch, rows, outcome, started_s, now)
+            lane.metrics.observe_batch(rows, run_s)
+            self._place.ran(run_s, now)
+        lane.totals.batch_finished(number, rows, self.clock())
+        self._after_reading.add(self._loop, self._read_once_more, lane, number, run_s)
+
+    def _read_once_more(self, lane: Lane, number: int, run_s: float | None) -> None:
+        if self._lanes.get(lane.key) is lane:
+            self._all_read = True
+            self._obey(lane, lane.scheduler.runner_idle(number, self.clock(), run_s))
+            self._all_read = False
+            self._quiet.start(lane)
 
     def _watch_run(self, lane: Lane, number: int, rows: int, now: float) -> None:
         due_s = self._watch.start(lane.key, number, lane.run_limit_base_s(rows), now)
@@ -250,44 +298,39 @@ class Engine:
         The loop gets round to it by itself. Who keeps the loop busy may call it in between, so that answers that are
         there do not wait until everybody has been read.
         """
+        self._after_reading.overdue()
         outcomes = self._outcomes
         while outcomes:
             self._finished(*outcomes.popleft())
 
     def _finished(self, lane: Lane, number: int, batch: Batch, rows: int, outcome: BatchOutcome) -> None:
-        started_s = lane.started_s.pop(number)
         self._watch.end(lane.key, number)
-        run_s, now = outcome.run_s, self.clock()
+        started_s, now = lane.started_s.pop(number), self.clock()
         lane.totals.batch_finished(number, rows, now)
-        answered = list(zip(batch.slices, outcome.results, strict=True))
-        for part, result in answered:
+        lane.metrics.observe_batch(rows, outcome.run_s)
+        for part, result in zip(batch.slices, outcome.results, strict=True):
             if result.error is not None:
-                lane.scheduler.cancel(part.request)
-        waiters = self._waiters
-        self._obey(lane, lane.scheduler.runner_idle(number, now, run_s))
-        lane.metrics.observe_batch(rows, run_s)
-        for part, result in answered:
-            request = part.request
-            if request not in waiters:
-                continue  # the caller left, or the deadline passed, while it ran
-            if result.outputs is None:
-                self._end(lane, request, result.error or RunFailed(str(request.model), "it gave no answer"), now)
-                continue
-            if not lane.canary_runs:
-                lane.adopt_canary(request)
-            if part.stop - part.start == request.rows:
-                timings = Timings(started_s - request.arrived_s, run_s, rows)
-                prediction = Prediction(request.id, request.model, result.outputs, timings, result.non_finite)
-                self._end(lane, request, prediction, now)
-            elif (whole := lane.put_together(part, result.outputs, result.non_finite, started_s, run_s)) is not None:
-                self._end(lane, request, whole, now)
+                lane.scheduler.cancel(part.request)  # nothing more of it runs
+        self._obey(lane, lane.scheduler.runner_idle(number, now, outcome.run_s))  # it works while the answers are sent
+        self._answer(lane, batch, rows, outcome, started_s, now)
         if lane.quiet_calls:
-            self._call_quietly(lane)
+            self._quiet.start(lane)
+
+    def _answer(self, lane: Lane, batch: Batch, rows: int, outcome: BatchOutcome, started_s: float, now: float) -> None:
+        """Answer the callers of a batch who still wait."""
+        for part, result in zip(batch.slices, outcome.results, strict=True):
+            request = part.request
+            if request not in self._waiters:
+                continue  # the caller left, or the deadline passed, while it ran
+            answer = lane.answer(part, result, started_s, outcome.run_s, rows)
+            if answer is not None:
+                self._end(lane, request, answer, now)
 
     def _end(self, lane: Lane, request: Request, answer: Answer, now: float) -> None:
         """Answer the caller and forget the request."""
         done = self._waiters.pop(request, None)
         if done is None:
+            self.background.end(request, answer)
             return
         lane.forget(request)
         if isinstance(answer, InferenceError):
@@ -295,10 +338,11 @@ class Engine:
             lane.metrics.count_error(answer.reason)
             if isinstance(answer, DeadlinePassed):
                 lane.admission.answered(request, now)
+            done(answer)
         else:
+            done(answer)  # first of all: the caller goes on while the answer is counted
             lane.metrics.observe_answer(answer.timings.queue_s, now - request.arrived_s)
             lane.admission.answered(request, now)
-        done(answer)
         if self._drained is not None:
             self._note_drained()
 
@@ -318,9 +362,8 @@ class Engine:
     def _abandon(self, lane: Lane, decision: Abandon | EndProcess, now: float) -> None:
         """The run cannot be stopped: its thread is left to itself, and another takes its place."""
         number = decision.runner
-        loop = asyncio.get_running_loop()
-        came_back = partial(self._watch.end, lane.key, number)
-        if not lane.runners[number].abandon(lambda: _call_on(loop, came_back)):
+        came_back = partial(call_on, self._loop, self._watch.end, lane.key, number)
+        if not lane.runners[number].abandon(came_back):
             return  # it ended this moment, and its outcome is on its way
         del lane.runners[number], lane.started_s[number]
         lane.totals.runner_lost(number, now)
@@ -331,34 +374,6 @@ class Engine:
             return
         log.error("model %s: a run could not be stopped; its thread is given up and replaced", lane.key)
         self.grow(lane.key, 1)
-
-    # ---- quiet calls -------------------------------------------------------------------------------------------------
-
-    def _call_quietly(self, lane: Lane) -> None:
-        while lane.quiet_calls:
-            number = lane.scheduler.borrow_idle()
-            if number is None:
-                return
-            function, future = lane.quiet_calls.popleft()
-            self._call(lane, number, function, future)
-
-    def _call(self, lane: Lane, number: int, function: Callable[[], object], future: asyncio.Future[object]) -> None:
-        loop = asyncio.get_running_loop()
-
-        def done(result: object) -> None:  # in the runner's thread
-            loop.call_soon_threadsafe(self._quiet_call_done, lane, number, future, result)
-
-        lane.runners[number].call(function, done)
-
-    def _quiet_call_done(self, lane: Lane, number: int, future: asyncio.Future[object], result: object) -> None:
-        self._obey(lane, lane.scheduler.runner_idle(number, self.clock()))
-        if future.done():
-            return
-        if isinstance(result, BaseException):
-            future.set_exception(result)
-        else:
-            future.set_result(result)
-        self._call_quietly(lane)
 
     def _note_drained(self) -> None:
         if self._drained is not None and not self._waiters:
@@ -371,7 +386,7 @@ class Engine:
             self._timer.cancel()
         self._timer_s = deadline_s
         delay_s = max(0.0, deadline_s - self.clock())
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
+        self._timer = self._loop.call_later(delay_s, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
@@ -383,11 +398,3 @@ class Engine:
         upcoming = [deadline for deadline in deadlines if deadline is not None]
         if upcoming:
             self._arm(min(upcoming))
-
-
-def _call_on(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
-    """Call it on the loop, if that still runs."""
-    try:
-        loop.call_soon_threadsafe(function)
-    except RuntimeError:
-        log.debug("a thread came back after its loop had ended")

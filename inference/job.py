@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from inference.fault import Fault, quoted
-from inference.request import Priority
+from inference.request import LIVE_PRIORITIES, Priority
 
 FACTS_FORMAT = 1  # raised when the same facts would give other output rows
 SHARD_ROWS = 262_144  # 5 s of the bundled sensor model on one core; a killed worker redoes one shard at most
@@ -63,7 +63,8 @@ class RowSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings that change how the job runs and not what it gives; a resume may bring others.
 
-    `batch_rows`: None searches for the best. `deadline_us`: since 1970; earlier ones go first among equals.
+    `priority` orders jobs among each other, from critical to low. `batch_rows`: None searches for the best.
+    `deadline_us`: since 1970; earlier ones go first among equals. Raises ValueError for any other priority.
     """
 
     priority: Priority = Priority.NORMAL
@@ -71,6 +72,10 @@ class RunSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_error_rate: Annotated[float, Meta(ge=0, le=1)] = 0.01
     deadline_us: int | None = None
     accept_changed_inputs: bool = False
+
+    def __post_init__(self) -> None:
+        if self.priority not in LIVE_PRIORITIES:
+            raise ValueError(f"priority: given {self.priority.name.lower()}, accepted critical, high, normal or low")
 
 
 class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -146,7 +151,7 @@ def _shown(item: InputFile | None) -> str:
 class JobCounts(msgspec.Struct, frozen=True):
     """How far a job is. `rows_total` is None until the job is planned, and for inputs whose rows nobody can count."""
 
-    shards: int = 0
+    shards: int = 0  # those that hold rows and the one that finishes; 0 until the job is planned
     shards_done: int = 0
     rows_total: int | None = None
     rows_done: int = 0  # with the failed ones
@@ -155,7 +160,7 @@ class JobCounts(msgspec.Struct, frozen=True):
 
 
 class HistoryEntry(msgspec.Struct, frozen=True):
-    """Something that happened to a job: created, planned, resumed, paused, retried, owner_lost, ended."""
+    """Something that happened to a job: created, planned, waiting, resumed, paused, retried, owner_lost, ended."""
 
     at_us: int
     event: str

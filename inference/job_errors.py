@@ -4,11 +4,13 @@ StartError                      nothing was begun; everything that has to be men
 ├── SourceInvalid               the dataset cannot be read as the model needs it
 ├── OutputInvalid               the output cannot be written where or as it is asked for
 ├── JobDiffers                  the output belongs to a job with other inputs, model or settings
+├── LedgerInvalid               the database cannot be the ledger of jobs
 └── ExtraMissing                a library that only jobs need is not installed
 CallerError
 ├── JobNotFound
-├── JobConflict                 the job is in a state that rules this out
-└── RowsUnordered               rows of a line do not follow the order of their time
+ ├── ScheduleNotFound
+ ├── JobConflict                 the job is in a state that rules this out
+ └── RowsUnordered               rows of a line do not follow the order of their time
 InferenceError
 ├── InputChanged                an input is not the one that the job was planned on
 └── JobFailed                   a job ended without its output, for the reason that is told
@@ -23,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from inference.errors import CallerError, InferenceError, NotFound, Unavailable
-from inference.fault import Fault, quoted
+from inference.fault import Fault, one_of, quoted
 from inference.start_errors import StartError
 
 
@@ -60,6 +62,15 @@ class JobDiffers(StartError):
         self.details = tuple(differences)  # the base class has set none
 
 
+class LedgerInvalid(StartError):
+    """The database cannot be the ledger of jobs."""
+
+    reason = "ledger_invalid"
+
+    def __init__(self, ledger: str, problems: Sequence[str]) -> None:
+        super().__init__(f"The ledger {ledger} cannot be used:", problems)
+
+
 class ExtraMissing(StartError):
     """A library is not installed."""
 
@@ -77,6 +88,15 @@ class JobNotFound(NotFound):
     def __init__(self, job_id: str) -> None:
         fault = Fault("job_id", quoted(job_id), "the id of a job that has not been deleted")
         super().__init__(f"No job {quoted(job_id)} is known.", [fault])
+
+
+class ScheduleNotFound(NotFound):
+    """No schedule of this name is in the ledger."""
+
+    reason = "schedule_not_found"
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(f"No schedule {quoted(name)} is known.", [Fault("schedule", quoted(name), one_of(known))])
 
 
 class JobConflict(CallerError):

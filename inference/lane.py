@@ -14,10 +14,11 @@ from inference.decisions.admission import Admission, AdmissionPolicy
 from inference.decisions.load_totals import LoadTotals
 from inference.decisions.runner_load import Load, RunnerBounds
 from inference.decisions.scheduler import QueuePolicy, Scheduler
+from inference.errors import RunFailed
 from inference.model import ModelKey
 from inference.monitoring.counters import VersionMetrics
-from inference.request import Prediction, Request, Slice, Timings
-from inference.runtime.runner import Runner
+from inference.request import Answer, Prediction, Request, Slice, Timings
+from inference.runtime.runner import Runner, SliceOutcome
 from inference.runtime.session import Session
 from inference.tensor import Tensors
 
@@ -33,7 +34,8 @@ class Service:
 
     `batched`: axis 0 of every tensor counts rows. `canary` tells a broken model from broken inputs; if it is not known
     to run (`canary_runs`), the first small request that is answered takes its place. `timings_s`: seconds of one call
-    by its rows, as far as they were measured before.
+    by its rows, as far as they were measured before. `bounded`: what a batch takes
+    follows from its rows alone (see Session).
     """
 
     key: ModelKey
@@ -46,6 +48,7 @@ class Service:
     metrics: VersionMetrics
     canary_runs: bool = True
     timings_s: dict[int, float] = field(default_factory=dict)
+    bounded: bool = False
 
 
 @dataclass(slots=True)
@@ -66,6 +69,7 @@ class Lane:
         self.key = service.key
         self.session = service.session
         self.batched = service.batched
+        self.bounded = service.bounded
         self.canary = service.canary
         self.metrics = service.metrics
         admission = Admission(service.admission)
@@ -114,6 +118,18 @@ class Lane:
         """Nobody waits for it any more."""
         if self._cut:
             self._cut.pop(request, None)
+
+    def answer(self, part: Slice, result: SliceOutcome, started_s: float, run_s: float, rows: int) -> Answer | None:
+        """What the caller of a slice gets, which came back from a batch of `rows`; None while more of it is out."""
+        request = part.request
+        if result.outputs is None:
+            return result.error or RunFailed(str(request.model), "it gave no answer")
+        if not self.canary_runs:
+            self.adopt_canary(request)
+        if part.stop - part.start != request.rows:
+            return self.put_together(part, result.outputs, result.non_finite, started_s, run_s)
+        timings = Timings(started_s - request.arrived_s, run_s, rows)
+        return Prediction(request.id, request.model, result.outputs, timings, result.non_finite)
 
     def put_together(
         self, part: Slice, outputs: Tensors, non_finite: tuple[str, ...], started_s: float, run_s: float

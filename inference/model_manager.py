@@ -17,14 +17,23 @@ from typing import Any, Literal, Protocol
 from inference.decisions.runner_need import ScalingPolicy
 from inference.decisions.scaling import Grow, Scaling
 from inference.engine import Engine
-from inference.errors import InferenceError, InputsRejected, ModelNotFound, ModelNotReady, RunFailed, VersionNotFound
+from inference.errors import (
+    DeadlineUnreachable,
+    InferenceError,
+    InputsRejected,
+    ModelNotFound,
+    ModelNotReady,
+    QueueFull,
+    RunFailed,
+    VersionNotFound,
+)
 from inference.model import ModelKey
 from inference.model_repository import choose_versions, read_package, scan, signature_problems
 from inference.monitoring.counters import VersionMetrics
 from inference.pipeline.build import build_pipeline
 from inference.pipeline.sensor_window import SensorWindowInput
 from inference.protocols.call_limits import CallLimits
-from inference.request import Priority
+from inference.request import Priority, Request
 from inference.runtime.isolation import provider_for
 from inference.runtime.knee import KneeMeasurement
 from inference.runtime.profile import probe
@@ -37,6 +46,7 @@ from inference.start_errors import ModelPackageInvalid
 log = logging.getLogger(__name__)
 
 LOADERS = 2  # threads that load versions side by side at start
+CANARY_TRIES, CANARY_PAUSE_S = 20, 0.05  # while a crowded queue refuses it
 QUIET_PAUSE_S = 0.02  # between two steps of a knee measurement, so that it never fills a core
 
 State = Literal["loading", "ready", "failed"]
@@ -231,6 +241,9 @@ class ModelManager:
         watch("glassai_runners_wanted", lambda: self._scaling.wanted(status.key))
         watch("glassai_runner_utilisation", lambda: self._scaling.utilisation(status.key))
         watch("glassai_batch_rows_limit", lambda: scheduler.policy.batch_rows_max or 1)
+        watch("glassai_background_requests", lambda: scheduler.background.requests)
+        watch("glassai_background_rows", lambda: scheduler.background.rows_run)
+        watch("glassai_background_busy_seconds", lambda: scheduler.background.busy_s)
         watch("glassai_model_ready", lambda: self.model_readiness(*status.key).ready)
         inputs = served.pipeline.inputs
         if isinstance(inputs, SensorWindowInput):
@@ -290,7 +303,7 @@ class ModelManager:
         limits = CallLimits(Priority.CRITICAL, self._settings.health.canary_max_age_s)
         request = served.request(served.profile.canary, request_id="canary", now=now, limits=limits)
         try:
-            await self._engine.predict(request)
+            await self._predict_canary(request)
         except (InputsRejected, RunFailed) as error:
             if served.profile.probed:
                 log.warning("the canary of model %s failed: %s", status.key, error)
@@ -299,6 +312,18 @@ class ModelManager:
             log.warning("the canary of model %s was not answered: %s", status.key, error)
             return
         status.answered_s = self._engine.clock()
+
+    async def _predict_canary(self, request: Request) -> None:
+        """Ask again when a crowded queue has refused it: who is refused now and then is no less alive. Raises the last
+        InferenceError."""
+        for _ in range(CANARY_TRIES - 1):
+            try:
+                await self._engine.predict(request)
+            except (QueueFull, DeadlineUnreachable) as refusal:  # noqa: PERF203 - it waits anyway
+                await asyncio.sleep(max(refusal.retry_after_s or 0.0, CANARY_PAUSE_S))
+            else:
+                return
+        await self._engine.predict(request)
 
     # ---- the knee ----------------------------------------------------------------------------------------------------
 
@@ -319,12 +344,16 @@ class ModelManager:
         log.info("model %s: batches of up to %d rows, as measured", served.key, knee)
 
 
+def cores_of(settings: Settings) -> int:
+    """Cores that this process may use, its share of them where there are several."""
+    return max(1, len(os.sched_getaffinity(0)) // settings.server.processes)
+
+
 def scaling_policy(settings: Settings) -> ScalingPolicy:
     """The settings of `scaling`, with the cores that this process may use."""
     scaling = settings.scaling
-    cores = scaling.cores or max(1, len(os.sched_getaffinity(0)) // settings.server.processes)
     return ScalingPolicy(
-        cores,
+        scaling.cores or cores_of(settings),
         scaling.target_delay_ms / 1000,
         scaling.interval_s,
         scaling.grow_after_s,

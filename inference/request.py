@@ -16,12 +16,19 @@ from inference.tensor import Tensors
 
 
 class Priority(IntEnum):
-    """The band that a request waits in; the numbers are those of the Open Inference Protocol's `priority`."""
+    """The band that a request waits in; the numbers are those of the Open Inference Protocol's `priority`.
+
+    BACKGROUND is for the rows of jobs: no caller can name it, and nothing that waits in it is ever raised.
+    """
 
     CRITICAL = 1
     HIGH = 2
     NORMAL = 3
     LOW = 4
+    BACKGROUND = 5
+
+
+LIVE_PRIORITIES = (Priority.CRITICAL, Priority.HIGH, Priority.NORMAL, Priority.LOW)
 
 
 class Request(msgspec.Struct, eq=False):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from inference.decisions.admission import AdmissionPolicy
+from inference.decisions.background_share import BackgroundPolicy
 from inference.decisions.runner_load import RunnerBounds
 from inference.decisions.scheduler import QueuePolicy
 from inference.lane import Service
@@ -111,7 +112,8 @@ class ServedModel:
     def queue_policy(self, settings: Settings) -> QueuePolicy:
         """How its queue is served."""
         knee = self.profile.knee if self.profile.batched else None
-        return QueuePolicy(self.label, knee, settings.queue.patience_s)
+        background = BackgroundPolicy(settings.background.batch_ms_max / 1000, settings.background.share_min)
+        return QueuePolicy(self.label, knee, settings.queue.patience_s, background)
 
     def service(self, settings: Settings) -> Service:
         """What the engine needs to serve it."""
@@ -128,4 +130,5 @@ class ServedModel:
             self.metrics,
             self.profile.probed,
             self.profile.timings_s,
+            self.session.bounded and self.profile.batched,
         )

@@ -86,6 +86,19 @@ class QueueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 1.0
 
 
+class BackgroundSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the rows of jobs may take of a server that answers live callers."""
+
+    batch_ms_max: Annotated[
+        Positive,
+        Meta(description="Time that a batch of a job is predicted to take at most, one row excepted, ms."),
+    ] = 5.0
+    share_min: Annotated[
+        float,
+        Meta(ge=0, le=0.5, description="Share of a model's runners that its jobs get also while live callers wait."),
+    ] = 0.05
+
+
 class LinesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The rows that the server keeps for each production line (`stream_id`)."""
 
@@ -187,6 +200,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     server: ServerSettings = ServerSettings()
     models: ModelsSettings = ModelsSettings()
     queue: QueueSettings = QueueSettings()
+    background: BackgroundSettings = BackgroundSettings()
     lines: LinesSettings = LinesSettings()
     images: ImagesSettings = ImagesSettings()
     runtime: RuntimeSettings = RuntimeSettings()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import gc
 import logging
 import os
@@ -29,6 +30,8 @@ EXIT_CANNOT_START = 2
 EXIT_GAVE_UP = 70  # EX_SOFTWARE of sysexits.h: whoever watches the process starts another
 GC_OBJECTS, GC_YOUNG_ROUNDS, GC_OLD_ROUNDS = 50_000, 20, 50  # 50,000 small objects are some 5 MB
 SWITCH_INTERVAL_S = 0.05  # longer than any single piece of Python in another thread takes; see also servers/http
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+MMAP_THRESHOLD_BYTES, TRIM_THRESHOLD_BYTES = 8 * 2**20, 16 * 2**20
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 BUNDLED_EXAMPLE = (
     '{"model_name":"lstm_defect_predictor","data":{"timestamp":"2025-12-05T10:00:00Z",'
@@ -161,7 +164,7 @@ def serve_as_child(descriptor: int) -> int:
 
 async def _serve_as_member(settings: Settings, member: Member) -> int:
     from inference.engine import Engine
-    from inference.model_manager import ModelManager
+    from inference.model_manager import ModelManager, cores_of
     from inference.monitoring.logs import PredictionLog
     from inference.monitoring.metrics import Metrics
     from inference.protocols.process_orders import Serving
@@ -169,7 +172,7 @@ async def _serve_as_member(settings: Settings, member: Member) -> int:
 
     member.start()
     give_up = GiveUp()
-    orders, metrics, engine = member.orders, Metrics(), Engine(give_up=give_up)
+    orders, metrics, engine = member.orders, Metrics(), Engine(give_up=give_up, cores=cores_of(settings))
     models = ModelManager(settings, engine, OnnxSessionProvider(), metrics)
     models.start()
     from inference.servers.handover import Neighbours
@@ -205,16 +208,29 @@ def tune_the_interpreter() -> None:
     """
     gc.set_threshold(GC_OBJECTS, GC_YOUNG_ROUNDS, GC_OLD_ROUNDS)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    keep_freed_memory()
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep some memory that a session call has freed for the next one.
+
+    Else it gives the intermediate tensors of middling batches back after every call, and each page of them is a fault
+    in the next. Where the C library is not glibc, it does as it likes.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)
+        mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD_BYTES)
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> int:
     from inference.engine import Engine
-    from inference.model_manager import ModelManager
+    from inference.model_manager import ModelManager, cores_of
     from inference.monitoring.metrics import Metrics
     from inference.runtime.session import OnnxSessionProvider
 
     give_up = GiveUp()
-    metrics, engine = Metrics(), Engine(give_up=give_up)
+    metrics, engine = Metrics(), Engine(give_up=give_up, cores=cores_of(settings))
     models = ModelManager(settings, engine, OnnxSessionProvider(), metrics)
     models.start()  # the loaders work while the HTTP modules are imported
     from inference.servers.lifecycle import Server

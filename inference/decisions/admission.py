@@ -12,6 +12,9 @@ band, full batches) on R runners:
     done    start + (rows ahead + own rows) * row_s + tail
     tail    what full batches and busy runners may add, and the margin that is learned (`promise_margin`)
 
+While a job's rows wait or run, their share of the runners makes row_s larger, and what they may take at once before
+live rows (`background_share`) is part of the tail. They themselves are never judged.
+
 `done` plus the work that the bands above will bring (`band_demand`) has to be within the deadline, and nobody behind
 may be put off by more than they can be (`committed_work`). Two shorter ways, which nearly all requests take while there
 is no overload: a runner idles and nobody waits; or all that waits, in whatever order, is done before anybody is due.
@@ -69,6 +72,7 @@ class Admission:
         self._fills = 1  # how many batches have shown it
         self._row_s = 0.0
         self._tail_s = 0.0  # without the margin
+        self._background_share = self._background_s = 0.0  # of the runners; runner-seconds that may come at once
         self._crowded = False
         self._shift_s = 0.0
         self._spare_s = self._spare_from_above_s = 0.0  # of the request that was judged last
@@ -130,6 +134,7 @@ class Admission:
         else:
             full, rest = divmod(ceil(rows / idle), uncut)
             needed_s = full * upper(uncut) + (upper(rest) if rest else 0.0)
+            needed_s = needed_s / (1.0 - self._background_share) + self._background_s / self._runners
         needed_s += self.margin.overhead_s
         if now + needed_s <= deadline_s:
             return None
@@ -227,6 +232,16 @@ class Admission:
         self._started_s.pop(runner, None)
         self._ends_s.pop(runner, None)
 
+    def background_started(self, runner: int, rows: int, now: float) -> None:
+        """A runner began a batch of background rows; `batch_finished` and `batch_lost` end it like any other."""
+        self._started_s[runner] = now
+        self._ends_s[runner] = now + self.cost.predict(rows)
+
+    def background_changed(self, share: float, ahead_s: float) -> None:
+        """Background rows may take `share` of the runners, and at once `ahead_s` of one; 0 and 0: there are none."""
+        self._background_share, self._background_s = share, ahead_s
+        self._price()
+
     def runners_changed(self, runners: int) -> None:
         """How many runners the version has."""
         self._runners = max(1, runners)
@@ -254,7 +269,7 @@ class Admission:
             return
         fill, runners = self._fill, self._runners
         batch_s = self.cost.a_s * fill + self.cost.b_s
-        self._row_s = DRIFT * batch_s / fill / runners
+        self._row_s = DRIFT * batch_s / fill / runners / (1.0 - self._background_share)
         # A batch that is not full costs as much as a full one, and the last runner starts when the first is free.
-        self._tail_s = ((fill - 1.0) / fill + runners - 1) * batch_s / runners
+        self._tail_s = (((fill - 1.0) / fill + runners - 1) * batch_s + self._background_s) / runners
         self.margin.set_batch(self.cost.upper(ceil(fill)))

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from math import exp
 
-from inference.request import Priority
+from inference.request import LIVE_PRIORITIES, Priority
 
 Keep = list[tuple[float, float]]  # by band: seconds of work that the bands above bring in a second, and its variance
-BANDS = max(Priority) + 1  # a list over the bands is indexed by the priority; 0 is never used
+BANDS = max(LIVE_PRIORITIES) + 1  # a list over the bands is indexed by the priority; 0 is never used
 MEMORY_S = 1.0  # arrivals of longer ago hardly count
 QUIET_BEFORE_S = 0.2  # is assumed before the first arrival, so that a first handful is no overload
 FOLD_EVERY_S = 0.05
@@ -54,7 +54,7 @@ class BandDemand:
         self._turned_away = 0
         self._rates = [0.0] * BANDS  # rows a second
         self._variances = [0.0] * BANDS  # of the rows that come in a second
-        self._spreads = [0.0, *(SPREADS.get(band, SPREADS_OTHERS) for band in Priority)]
+        self._spreads = [0.0, *(SPREADS.get(band, SPREADS_OTHERS) for band in LIVE_PRIORITIES)]
         self.keep: Keep = [(0.0, 0.0)] * BANDS
         self._began_s = self._folded_s = -1.0
 

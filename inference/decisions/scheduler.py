@@ -19,6 +19,10 @@ since nobody gets ahead of it in age, each runner starts a batch every T while i
 start one of the a + 1. `a` is less than the rows that may wait (`AdmissionPolicy.rows_max`).
 
 What may wait is bounded by the admission, which is asked for each request and told what becomes of it.
+
+Background: rows of jobs wait apart, and nothing above counts them: no band, no aging, no deadline, no bound of the
+admission. They run where a runner would idle, in batches of their own (`background_band`); before live rows that wait
+they run as far as their minimum share goes (`background_share`).
 """
 
 from __future__ import annotations
@@ -29,9 +33,11 @@ from collections import OrderedDict
 import msgspec
 
 from inference.decisions.admission import Admission
+from inference.decisions.background_band import BackgroundBand
+from inference.decisions.background_share import BackgroundPolicy
 from inference.decisions.band import Band, Entry
 from inference.errors import DeadlinePassed, InferenceError
-from inference.request import Batch, Priority, Request, Slice
+from inference.request import LIVE_PRIORITIES, Batch, Request, Slice
 
 OVERDUE_EVERY = 4  # batches of which one may go to who has waited longest: a quarter at most is out of order
 STALE_DEADLINES_MIN = 64  # the heap is rebuilt when seven of eight, and more than these, belong to ended requests
@@ -47,10 +53,18 @@ class QueuePolicy(msgspec.Struct, frozen=True):
     model: str
     batch_rows_max: int | None
     patience_s: float = 1.0
+    background: BackgroundPolicy = BackgroundPolicy()
 
 
 class Run(msgspec.Struct, frozen=True):
     """Start this batch on this idle runner."""
+
+    runner: int
+    batch: Batch
+
+
+class RunBackground(msgspec.Struct, frozen=True):
+    """Start this batch of background rows, one slice, on this idle runner."""
 
     runner: int
     batch: Batch
@@ -76,7 +90,7 @@ class Retire(msgspec.Struct, frozen=True):
     runner: int
 
 
-Decision = Run | Refuse | Expire | Retire
+Decision = Run | RunBackground | Refuse | Expire | Retire
 
 
 class _Running(msgspec.Struct, frozen=True):
@@ -95,16 +109,18 @@ class Scheduler:
 
     def __init__(self, policy: QueuePolicy, admission: Admission) -> None:
         self._admission = admission
-        self.change_policy(policy)
-        self._bands = {priority: Band() for priority in sorted(Priority)}  # in the order in which they are served
+        self._background = BackgroundBand(admission, policy.background, policy.batch_rows_max)
+        self._bands = {priority: Band() for priority in LIVE_PRIORITIES}  # in the order in which they are served
         self._live: dict[Request, Entry] = {}
         self._waiting: OrderedDict[Request, Entry] = OrderedDict()  # who has waited longest comes first
         self._idle: dict[int, None] = {}  # in the order of falling idle
-        self._running: dict[int, _Running | None] = {}  # None: borrowed
+        self._running: dict[int, _Running | None] = {}  # None: borrowed, or it runs background rows
+        self._loan_refused = False  # since background rows had the runner
         self._retiring = 0  # runners that end as soon as they have no work
         self._deadlines: list[tuple[float, int, Request]] = []
         self._turns = 0
         self._batches_in_order = 0  # since the last one that began with an overdue request
+        self.change_policy(policy)
 
     @property
     def policy(self) -> QueuePolicy:
@@ -137,6 +153,11 @@ class Scheduler:
         return len(self._live)
 
     @property
+    def background(self) -> BackgroundBand:
+        """Rows of jobs, to be read (rows and requests that wait), not driven."""
+        return self._background
+
+    @property
     def idle_runners(self) -> int:
         """Runners without work."""
         return len(self._idle)
@@ -160,11 +181,18 @@ class Scheduler:
         self._note_deadline(request)
         return self._dispatch(now) if self._idle else []
 
+    def submit_background(self, request: Request, now: float) -> list[Decision]:
+        """A job asks, with a batch of its rows. Refuses more requests at a time than the background band takes."""
+        error = self._background.submit(request, self.runners, now)
+        if error is not None:
+            return [Refuse(request, error)]
+        return self._dispatch(now) if self._idle else []
+
     def cancel(self, request: Request) -> bool:
         """The caller left, or the request failed: what has not started never will. False if it had ended already."""
         entry = self._live.pop(request, None)
         if entry is None:
-            return False
+            return self._background.cancel(request)
         self._leave_queue(entry)
         return True
 
@@ -183,6 +211,8 @@ class Scheduler:
             for part in ran.batch.slices:
                 self._slice_done(part)
             self._admission.batch_finished(runner, ran.rows, now - ran.started_s if run_s is None else run_s, now)
+        else:
+            self._background.finished(runner, run_s, now)
         if self._retiring:
             return [*self._retire_idle(), *self._dispatch(now)]
         return self._dispatch(now)
@@ -200,7 +230,9 @@ class Scheduler:
         if known:
             self._retiring = min(self._retiring, len(self._idle) + len(self._running))
             self._admission.runners_changed(self.runners)
-        return [part for part in ran.batch.slices if part.request in self._live] if ran else []
+        if ran is None:
+            return self._background.lost(runner, now)
+        return [part for part in ran.batch.slices if part.request in self._live]
 
     def retire(self, count: int) -> list[Decision]:
         """`count` runners fewer, or all there are. Idle ones end now, others when they have finished what they run."""
@@ -209,9 +241,14 @@ class Scheduler:
         return self._retire_idle()
 
     def borrow_idle(self) -> int | None:
-        """An idle runner for work of the server's own, if nobody waits; `runner_idle` gives it back."""
+        """An idle runner for work of the server's own, if nobody waits; `runner_idle` gives it back.
+
+        A runner that only background rows would take next is kept for whoever asked in vain, and asks again then.
+        """
         if not self._idle:  # so it is whenever somebody waits
+            self._loan_refused = True
             return None
+        self._loan_refused = False
         runner, _ = self._idle.popitem()
         self._running[runner] = None
         return runner
@@ -228,6 +265,7 @@ class Scheduler:
     def change_policy(self, policy: QueuePolicy) -> None:
         """New limits; what has been accepted stays accepted."""
         self._policy = policy
+        self._background.change_policy(policy.background, policy.batch_rows_max, self.runners)
         self._admission.batches_changed(policy.batch_rows_max, policy.patience_s)
 
     def next_deadline(self) -> float | None:
@@ -267,6 +305,26 @@ class Scheduler:
             heapq.heapify(heap)
 
     def _dispatch(self, now: float) -> list[Decision]:
+        return self._dispatch_all(now) if self._background.rows else self._dispatch_live(now)
+
+    def _dispatch_all(self, now: float) -> list[Decision]:
+        """What is due of the background's share, then live rows, then background rows where runners still idle."""
+        background = self._background
+        decisions: list[Decision] = []
+        while self._idle and self._waiting and background.rows and background.may_go_first(self.runners, now):
+            decisions.append(self._start_background(now))
+        decisions += self._dispatch_live(now)
+        kept = 1 if self._loan_refused else 0
+        while len(self._idle) > kept and background.rows:
+            decisions.append(self._start_background(now))
+        return decisions
+
+    def _start_background(self, now: float) -> RunBackground:
+        runner, _ = self._idle.popitem()
+        self._running[runner] = None
+        return RunBackground(runner, self._background.start(runner, now))
+
+    def _dispatch_live(self, now: float) -> list[Decision]:
         decisions: list[Decision] = []
         while self._idle and self._waiting:
             runner, _ = self._idle.popitem()  # the one that ran last has the warmest cache

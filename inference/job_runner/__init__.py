@@ -1,1 +1,1 @@
-"""The batch path: claims shards, reads, prepares, predicts, writes and commits them."""
+"""The batch path: jobs over datasets, shard by shard."""

@@ -11,7 +11,9 @@ from typing import Protocol
 
 import msgspec
 
-from inference.job import Job, JobSpec, JobStatus, Wanted
+from inference.errors import InvalidValues
+from inference.fault import Fault, quoted
+from inference.job import Job, JobSpec, JobStatus, RunSettings, Wanted
 from inference.request import Priority
 from inference.shard import Claim, Owner, Shard, ShardFailure, ShardOutcome, ShardRange
 
@@ -29,7 +31,11 @@ class NewJob(msgspec.Struct, frozen=True):
 
 
 class JobQuery(msgspec.Struct, frozen=True):
-    """Which jobs, newest first; `after` is the `next` of the page before."""
+    """Which jobs, newest first; `after` is the `next` of the page before.
+
+    Newer is what was created later, and at the same time what has the greater id. Created from and to are the first
+    time that is meant and the first one that no longer is.
+    """
 
     statuses: tuple[JobStatus, ...] = ()
     model_name: str | None = None
@@ -48,6 +54,19 @@ class JobPage(msgspec.Struct, frozen=True):
     next: str | None = None
 
 
+def page_mark(job: Job) -> str:
+    """The `next` of a page that ends with this job."""
+    return f"{job.created_us}.{job.id}"
+
+
+def read_page_mark(mark: str) -> tuple[int, str]:
+    """Time of creation and id of the job that `page_mark` was made of. Raises InvalidValues."""
+    created_us, dot, job_id = mark.partition(".")
+    if not (dot and job_id and created_us.isascii() and created_us.isdigit() and len(created_us) <= 18):
+        raise InvalidValues([Fault("after", quoted(mark), "the `next` of the page before")])
+    return int(created_us), job_id
+
+
 class Renewal(msgspec.Struct, frozen=True):
     """What an owner still holds, as (job id, shard number), and what is wanted of its jobs."""
 
@@ -63,7 +82,11 @@ class Ledger(Protocol):
         ...
 
     def create(self, job: NewJob) -> Job | None:
-        """Put a job in. None if its schedule has fired for that time already."""
+        """Put a job in. None if its schedule has fired for that time already.
+
+        Without a schedule, and with an identity: the newest job of the same one in its place, unless that is completed,
+        so that two commands started at once make one job. Who gets another id than his own resumes it.
+        """
         ...
 
     def job(self, job_id: str) -> Job:
@@ -71,11 +94,11 @@ class Ledger(Protocol):
         ...
 
     def find(self, identity: str) -> Job | None:
-        """The newest job of this identity."""
+        """The newest job of this identity; None for ""."""
         ...
 
     def jobs(self, query: JobQuery) -> JobPage:
-        """A page of jobs."""
+        """A page of jobs. Raises InvalidValues for an `after` that no page had."""
         ...
 
     def shards(self, job_id: str, first: int, count: int) -> list[Shard]:
@@ -85,11 +108,15 @@ class Ledger(Protocol):
     def claim(
         self, owner: Owner, count: int, lease_us: int, job_id: str | None = None, dead: Collection[Owner] = ()
     ) -> list[Claim]:
-        """Up to `count` shards of one job, the one whose turn it is. Leases of `dead` owners are free at once."""
+        """Up to `count` shards of one job, the lowest numbers of the one whose turn it is; of `job_id` alone if named.
+
+        Leases of `dead` owners are free at once. A shard that was lost too often fails its job, and another one is
+        looked for.
+        """
         ...
 
     def renew(self, owner: Owner, lease_us: int) -> Renewal:
-        """Keep everything that this owner holds, in one statement."""
+        """Keep everything that this owner holds, in one statement. What a job held that ended is no longer held."""
         ...
 
     def owners(self) -> list[Owner]:
@@ -105,15 +132,18 @@ class Ledger(Protocol):
         ...
 
     def fail(self, claim: Claim, failure: ShardFailure) -> bool:
-        """The attempt failed; whether the shard is tried again is decided here."""
+        """The attempt failed; whether the shard is tried again is decided here.
+
+        With a failure of kind "wait" no shard of the job that is ready is claimed before this one may be.
+        """
         ...
 
     def release(self, claim: Claim) -> bool:
-        """Give a shard back untouched, as if it had not been claimed."""
+        """Give a shard back untouched, as if it had not been claimed; the number of its attempt is not used again."""
         ...
 
-    def want(self, job_id: str, wanted: Wanted) -> Job:
-        """Run (or resume), pause or cancel. Raises JobNotFound, JobConflict."""
+    def want(self, job_id: str, wanted: Wanted, run: RunSettings | None = None) -> Job:
+        """Run (or resume), pause or cancel, with other run settings if given. Raises JobNotFound, JobConflict."""
         ...
 
     def delete(self, job_id: str) -> None:

@@ -32,9 +32,14 @@ GAUGES: dict[str, str] = {
     "glassai_batch_rows_limit": "Rows at which a batch is capped.",
     "glassai_model_ready": "1 when the version can answer and its canary has lately, else 0.",
     "glassai_lines": "Production lines whose rows are held.",
+    "glassai_background_requests": "Requests of jobs without an answer, each a batch of rows.",
 }
 # Read in the same way, of what only grows.
-COUNTS: dict[str, str] = {"glassai_line_gaps": "Rows that came to a line after a gap of several rows."}
+COUNTS: dict[str, str] = {
+    "glassai_line_gaps": "Rows that came to a line after a gap of several rows.",
+    "glassai_background_rows": "Rows of jobs that runners have run.",
+    "glassai_background_busy_seconds": "Seconds of runners that rows of jobs took.",
+}
 
 
 class Histogram:

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from inference.errors import InvalidValues
 from inference.fault import Fault, quoted
-from inference.request import Priority
+from inference.request import LIVE_PRIORITIES, Priority
 
 PRIORITY_HEADER, TIMEOUT_HEADER = b"x-priority", b"x-timeout-ms"
-PRIORITIES: Mapping[str, Priority] = {band.name.lower(): band for band in Priority}
+PRIORITIES: Mapping[str, Priority] = {band.name.lower(): band for band in LIVE_PRIORITIES}
 ACCEPTED_PRIORITY = "critical, high, normal or low"
 TIMEOUT_CHARS_MAX = 24
 

@@ -79,11 +79,7 @@ class RowRefusal(msgspec.Struct, frozen=True, array_like=True, tag="refusal"):
     @property
     def error(self) -> InferenceError:
         """The same error in this process, of the class that has this reason."""
-        kind = _class_with(self.reason, InferenceError) or InferenceError
-        error = kind.__new__(kind)
-        InferenceError.__init__(error, self.sentence, self.details)
-        error.retry_after_s = self.retry_after_s
-        return error
+        return error_again(self.reason, self.sentence, self.details, self.retry_after_s)
 
 
 class Counters(msgspec.Struct, frozen=True, array_like=True, tag="counters"):
@@ -144,6 +140,15 @@ class FrameReader:
                     raise FrameError(str(error)) from error
         finally:
             del held[:start]
+
+
+def error_again(reason: str, sentence: str, details: tuple[Fault, ...], retry_after_s: float | None) -> InferenceError:
+    """An error of another process, of the class that has this reason."""
+    kind = _class_with(reason, InferenceError) or InferenceError
+    error = kind.__new__(kind)
+    InferenceError.__init__(error, sentence, details)
+    error.retry_after_s = retry_after_s
+    return error
 
 
 def _class_with(reason: str, base: type[InferenceError]) -> type[InferenceError] | None:

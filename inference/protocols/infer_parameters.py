@@ -11,9 +11,9 @@ from typing import NamedTuple
 from inference.errors import InvalidValues, Unsupported
 from inference.fault import Fault, quoted
 from inference.protocols.call_limits import NO_LIMITS, CallLimits
-from inference.request import Priority
+from inference.request import LIVE_PRIORITIES, Priority
 
-PRIORITY_MAX = max(Priority)  # 0 is the default, 1 the highest
+PRIORITY_MAX = max(LIVE_PRIORITIES)  # 0 is the default, 1 the highest
 TIMEOUT_US_MAX = 10**15  # 30 years
 OWN_KEYS_MAX = 64  # own parameters wait in the queue with their request: at most 64 * (tensor's name + 2 * 256)
 OWN_CHARS_MAX = 256  # of a key, and of a value

@@ -13,6 +13,8 @@ import msgspec
 VARINT_BYTES_MAX = 10  # 64 bits, 7 a byte
 VARINT, EIGHT_BYTES, LENGTH, FOUR_BYTES = 0, 1, 2, 5  # wire types; groups (3, 4) never stand in an ONNX file
 GRAPH_FIELD, INPUT_FIELD, OUTPUT_FIELD = 7, 11, 12
+FUNCTION_FIELD, OPERATOR_FIELD = 25, 4
+CONTROL_FLOW = frozenset({b"If", b"Loop", b"Scan", b"SequenceMap"})
 EXTERNAL_DATA_KEY = b"location"
 
 # Message -> number of a field -> message in it: the ways from a model to a tensor and its external data.
@@ -30,10 +32,12 @@ WireField = tuple[int, "memoryview | int"]
 
 
 class OnnxFacts(msgspec.Struct, frozen=True):
-    """`external_files`: sorted paths as the file writes them; `open_rank`: inputs, outputs declared without a shape."""
+    """`external_files`: sorted paths as the file writes them; `open_rank`: inputs, outputs declared without a shape;
+    `control_flow`: some operator repeats or chooses by a value."""
 
     external_files: tuple[str, ...]
     open_rank: frozenset[str]
+    control_flow: bool = False
 
 
 def read_onnx(content: bytes) -> OnnxFacts:
@@ -52,7 +56,22 @@ def read_onnx(content: bytes) -> OnnxFacts:
                 open_rank.add(name)
     # Few models have external data; a search for the key's bytes is a thousand times faster than the walk.
     external = _external_files(memoryview(content)) if EXTERNAL_DATA_KEY in content else set()
-    return OnnxFacts(tuple(sorted(external)), frozenset(open_rank))
+    return OnnxFacts(tuple(sorted(external)), frozenset(open_rank), _has_control_flow(memoryview(content)))
+
+
+def _has_control_flow(model: memoryview) -> bool:
+    """Whether a node of the graph or of a function of the model is one of CONTROL_FLOW: all others hold no graph."""
+    for holder_field, node_field in ((GRAPH_FIELD, 1), (FUNCTION_FIELD, 7)):
+        for holder in _parts(model, holder_field):
+            for node in _parts(holder, node_field):
+                if any(bytes(operator) in CONTROL_FLOW for operator in _parts(node, OPERATOR_FIELD)):
+                    return True
+    return False
+
+
+def _parts(message: memoryview, wanted: int) -> Iterator[memoryview]:
+    """Contents of the fields with this number."""
+    return (value for number, value in _fields(message) if number == wanted and isinstance(value, memoryview))
 
 
 def _fields(message: memoryview) -> Iterator[WireField]:

@@ -35,6 +35,8 @@ class ChildSession:
         """Where it runs."""
         return self._loaded.device
 
+    bounded = False  # the run is in another process, which can hang
+
     @property
     def unready(self) -> str:
         """See Session."""

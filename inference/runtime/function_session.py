@@ -25,6 +25,7 @@ class FunctionSession:
         self.signature = signature
         self.device = Device("cpu")
         self.unready = ""
+        self.bounded = False
         self.seats = 0  # open ones
         self._function = function
         self._stop = stop

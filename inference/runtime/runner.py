@@ -184,28 +184,36 @@ def _failed(part: Slice, error: Exception, *, blame_inputs: bool) -> SliceOutcom
     return SliceOutcome(None, blame(str(part.request.model), cause_of(error)))
 
 
+def _drop(_: BatchOutcome) -> None:
+    """For a batch whose outcome is returned."""
+
+
 @dataclass(slots=True, eq=False)
 class _RunJob:
     batch: Batch
     batched: bool
     canary: Tensors
     done: Callable[[BatchOutcome], None]
-    again: Callable[[], None]
+    again: Callable[[], None] = no_more
     limit_s: float | None = None  # set once it is interrupted
 
     def do(self, seat: Seat) -> Callable[[], None]:
         """Run it; the call that hands the outcome over."""
+        outcome = self.outcome(seat)
+        return lambda: self.done(outcome)
+
+    def outcome(self, seat: Seat) -> BatchOutcome:
+        """Run it. Raises nothing: whatever happens, every slice has its outcome."""
         started_s = time.perf_counter()
         try:
-            outcome = run_batch(seat, self.batch, batched=self.batched, canary=self.canary, again=self.again)
+            return run_batch(seat, self.batch, batched=self.batched, canary=self.canary, again=self.again)
         except RunStopped:
-            outcome = hung_outcome(self.batch, self.limit_s or 0.0, time.perf_counter() - started_s)
+            return hung_outcome(self.batch, self.limit_s or 0.0, time.perf_counter() - started_s)
         except BaseException as error:  # whatever escapes, every caller of the batch gets an answer
             log.exception("a batch of %s escaped its runner", self.batch.slices[0].request.model)
             cause = f"{type(error).__name__}: {error}"
             results = [SliceOutcome(None, RunFailed(str(part.request.model), cause)) for part in self.batch.slices]
-            outcome = BatchOutcome(results, 0.0, 1)
-        return lambda: self.done(outcome)
+            return BatchOutcome(results, 0.0, 1)
 
 
 @dataclass(slots=True, eq=False)
@@ -256,6 +264,10 @@ class Runner:
     ) -> None:
         """Queue a batch; see `run_batch`. `again` is called in the runner's thread too."""
         self._give(_RunJob(batch, batched, canary, done, again))
+
+    def run_here(self, batch: Batch, batched: bool, canary: Tensors) -> BatchOutcome:
+        """Run a batch in the caller's thread; see `run_batch`. The runner has to be idle."""
+        return _RunJob(batch, batched, canary, _drop).outcome(self._seat)
 
     def call(self, function: Callable[[], object], done: Callable[[object], None]) -> None:
         """Queue a call. `done` gets what `function` returns, or the exception that it raised."""

@@ -72,6 +72,12 @@ class Session(Protocol):
         ...
 
     @property
+    def bounded(self) -> bool:
+        """Whether a run always ends: it happens in the caller's thread, its work follows from shapes that are fixed but
+        for axis 0, and nothing in it repeats until a value says otherwise."""
+        ...
+
+    @property
     def unready(self) -> str:
         """Why it cannot run now, for a model that has lost its process; else ""."""
         ...
@@ -106,7 +112,10 @@ class OnnxSession:
 
     unready = ""  # it runs as long as this process does
 
-    def __init__(self, session: onnxruntime.InferenceSession, signature: Signature, device: Device) -> None:
+    def __init__(
+        self, session: onnxruntime.InferenceSession, signature: Signature, device: Device, *, bounded: bool = False
+    ) -> None:
+        self.bounded = bounded
         self.signature = signature
         self.device = device
         self._run: Callable[..., Sequence[Any]] = session.run  # the only hold on the model
@@ -184,7 +193,8 @@ class OnnxSessionProvider:
                 device = Device(
                     candidate.provider, tuple(passed_over), f"onnxruntime {ort.__version__}", options.intra_op_threads
                 )
-                return OnnxSession(session, _signature(model, session, facts), device)
+                signature = _signature(model, session, facts)
+                return OnnxSession(session, signature, device, bounded=_is_bounded(facts, signature, device))
             passed_over.append(not_initialised(candidate.provider, _library_problem(ort, candidate)))
         raise ModelPackageInvalid(model, ["none of the execution providers that are set works", *passed_over])
 
@@ -202,6 +212,13 @@ def model_label(onnx_file: Path) -> str:
     """How messages name the model of this file: NAME/VERSION, or the file where that is not to be seen."""
     place = onnx_file.parent
     return f"{place.parent.name}/{place.name}" if place.name.isdigit() else onnx_file.name
+
+
+def _is_bounded(facts: OnnxFacts, signature: Signature, device: Device) -> bool:
+    """See Session. A device of its own may keep a caller waiting whatever the shapes."""
+    specs = (*signature.inputs, *signature.outputs)
+    fixed = all(spec.ranked and all(isinstance(size, int) for size in spec.shape[1:]) for spec in specs)
+    return fixed and not facts.control_flow and device.provider == "cpu" and device.threads == 1
 
 
 def _facts(model: str, onnx_file: Path) -> OnnxFacts:

@@ -210,8 +210,8 @@ class FastCycle:
         except Exception as error:  # noqa: BLE001 - see start
             self._respond_error(error)
         else:
-            app.observe(self.head.route.template, "POST", response.status, "")
             self._respond(response)
+            app.observe(self.head.route.template, "POST", response.status, "")
 
     def _respond_error(self, error: Exception) -> None:
         self._respond(self._app.error_response(self._exchange, self.head.route.template, error))

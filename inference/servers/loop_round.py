@@ -14,6 +14,7 @@ from collections.abc import Callable
 LONG_ROUND_S = 0.002  # shorter rounds hide less than anybody can feel
 RESTLESS_S = 0.03  # a loop that has not rested for so long has more than it can do
 KEPT_SHARE = 0.9  # of the length of rounds, while shorter ones follow
+UNSEEN_MAX = 8  # sockets that are read in a calm before a round is looked at all the same
 
 
 class LoopRound:
@@ -21,8 +22,9 @@ class LoopRound:
 
     `observe` is told how long rounds take (0: too short to matter) and whether the loop no longer rests, whenever that
     changes. A loop rests when it looks at its sockets and finds nothing. `meanwhile`, if set, is called between two
-    sockets of a round, for what should not wait for its end. While `calm` says so, rounds are too short to be looked
-    at: to notice their ends takes two callbacks each, which a lone caller would wait for.
+    sockets of a round, for what should not wait for its end. While `calm` says so only some rounds are looked at: to
+    notice their ends takes two callbacks each, which a lone caller would wait for. Some are, since a loop that answers
+    or refuses at once is calm too, however many ask.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class LoopRound:
         self._calm = calm
         self.meanwhile: Callable[[], None] | None = None
         self._reading = False
+        self._unseen = self._unseen_before = 0
         self._rests = True
         self._began_s = self._rested_s = -1.0
         self._arrived_s: float | None = None  # None: as they are read
@@ -48,11 +51,10 @@ class LoopRound:
             if self.meanwhile is not None:
                 self.meanwhile()
             return
-        if self._calm():
-            self._rests = True
-            if self._round_s or self._crowded:
-                self._note(0.0, 0.0)
+        if self._unseen < UNSEEN_MAX and not self._crowded and not self._round_s and self._calm():
+            self._unseen += 1
             return
+        self._unseen = 0
         self._reading = True
         now = self._clock()
         round_s = 0.0 if self._rests else now - self._began_s
@@ -84,9 +86,17 @@ class LoopRound:
         """Called when all sockets of the round have been read."""
         self._reading = False
         self._arrived_s = None
+        self._look_again()
+
+    def _look_again(self) -> None:
+        self._unseen_before = self._unseen
         asyncio.get_running_loop().call_soon(self._settle)
 
     def _settle(self) -> None:
         """Called when the sockets have been looked at once more."""
-        if not self._reading:
+        if self._reading:
+            return
+        if self._unseen == self._unseen_before:
             self._rests = True
+        else:
+            self._look_again()

@@ -6,6 +6,7 @@ For tests of those who drive an admission: deadlines may pass, and whatever they
 from __future__ import annotations
 
 from inference.decisions.admission import Admission, AdmissionPolicy
+from inference.decisions.cost_model import CostModel
 from inference.errors import DeadlinePassed, InferenceError, QueueFull, TooLarge
 from inference.request import Request
 
@@ -15,6 +16,7 @@ class BoundsOnly(Admission):
 
     def __init__(self, policy: AdmissionPolicy) -> None:
         self.policy = policy
+        self.cost = CostModel()
         self.waiting_rows = 0
         self.waiting_bytes = 0
 
@@ -43,6 +45,12 @@ class BoundsOnly(Admission):
         pass
 
     def batch_lost(self, runner: int, rows: int, now: float) -> None:
+        pass
+
+    def background_started(self, runner: int, rows: int, now: float) -> None:
+        pass
+
+    def background_changed(self, share: float, ahead_s: float) -> None:
         pass
 
     def runners_changed(self, runners: int) -> None:

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from inference.engine import Engine
-from inference.errors import ModelNotFound, ModelNotReady, VersionNotFound
+from inference.errors import DeadlineUnreachable, ModelNotFound, ModelNotReady, VersionNotFound
 from inference.model import Signature
 from inference.model_manager import ModelManager, scaling_policy
 from inference.monitoring.metrics import Metrics
 from inference.protocols.call_limits import CallLimits
-from inference.request import Prediction
+from inference.request import Prediction, Request
 from inference.runtime.function_session import FunctionSession, FunctionSessionProvider
 from inference.runtime.session import OnnxSessionProvider
 from inference.settings import (
@@ -254,5 +254,34 @@ async def test_a_model_whose_process_is_away_is_not_ready_and_says_why(tmp_path:
         assert manager.model_readiness("adder").ready
         session.unready = "its process died"
         assert manager.model_readiness("adder").reasons == ("adder/1: its process died",)
+    finally:
+        await manager.stop()
+
+
+class Crowded(Engine):
+    """Refuses the canary so many times."""
+
+    refusals = 3
+
+    async def predict(self, request: Request) -> Prediction:
+        if self.refusals:
+            self.refusals -= 1
+            raise DeadlineUnreachable("adder/1", 15.0, 1.0, 0.001, others=True)
+        return await super().predict(request)
+
+
+async def test_a_canary_that_a_crowded_queue_refuses_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference.model_manager.CANARY_PAUSE_S", 0.0)
+    tiny_models.package(tmp_path, "adder", 1, tiny_models.adder)
+    settings = Settings(models=ModelsSettings(folder=str(tmp_path)), runtime=RuntimeSettings(profile_cache=""))
+    engine = Crowded()
+    manager = ModelManager(settings, engine, OnnxSessionProvider(), Metrics())
+    manager.start()
+    try:
+        await ended(manager)
+        assert manager.model_readiness("adder").ready
+        assert engine.refusals == 0
     finally:
         await manager.stop()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from inference.decisions.admission import RETRY_AFTER_MAX_S, RETRY_AFTER_S, Admission, AdmissionPolicy
 from inference.decisions.scheduler import QueuePolicy, Refuse, Run, Scheduler
 from inference.errors import DeadlineUnreachable, InferenceError
-from inference.request import Priority, Request
+from inference.request import LIVE_PRIORITIES, Priority, Request
 from tests.inference.requests import request
 
 BOUNDS = AdmissionPolicy("adder/1", rows_max=4096, bytes_max=1 << 20)
@@ -278,7 +278,7 @@ class Drawn:
             group=random.choice("aab"),
             now=now,
             timeout_s=random.choice([0.005, 0.05, 0.2, 1.0, 10.0]) * random.uniform(0.5, 1.5),
-            priority=random.choice(list(Priority)),
+            priority=random.choice(LIVE_PRIORITIES),
         )
 
     def step(self) -> None:
@@ -330,7 +330,7 @@ def test_more_time_never_turns_a_yes_into_a_no(seed, timeout_s, more_s):
     drawn = Drawn(seed)
     for _ in range(40):
         drawn.step()
-    for priority in Priority:
+    for priority in LIVE_PRIORITIES:
         for rows in (1, 3):
             asked = {"rows": rows, "now": drawn.now, "priority": priority}
             hurried = drawn.admission.judge(request(timeout_s=timeout_s, **asked), drawn.now)
@@ -338,7 +338,7 @@ def test_more_time_never_turns_a_yes_into_a_no(seed, timeout_s, more_s):
             assert hurried is not None or patient is None, (drawn.now, priority, rows)
 
 
-@given(st.integers(0, 1 << 32), st.sampled_from(Priority))
+@given(st.integers(0, 1 << 32), st.sampled_from(LIVE_PRIORITIES))
 @settings(max_examples=60, deadline=None)
 def test_an_idle_server_refuses_nobody_whose_work_fits(seed, priority):
     drawn = Drawn(seed)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from inference.decisions.band_demand import BANDS
 from inference.decisions.committed_work import CommittedWork
-from inference.request import Priority, Request
+from inference.request import LIVE_PRIORITIES, Priority, Request
 from tests.inference.requests import request
 
 ROW_S = 0.01
@@ -19,7 +19,7 @@ UNCUT = 100
 
 # Deadlines are apart by whole cells or more, so the cells hide nothing.
 WAITING = st.lists(
-    st.tuples(st.sampled_from(Priority), st.integers(1, 200), st.integers(1, 3)),
+    st.tuples(st.sampled_from(LIVE_PRIORITIES), st.integers(1, 200), st.integers(1, 3)),
     max_size=25,
     unique_by=lambda item: item[:2],
 )
@@ -60,7 +60,7 @@ def spare_s(waiting: list[Request], item: Request) -> float:
     return inf if done - item.rows * ROW_S >= item.deadline_s else item.deadline_s - done
 
 
-@given(WAITING, st.sampled_from(Priority), st.integers(1, 200))
+@given(WAITING, st.sampled_from(LIVE_PRIORITIES), st.integers(1, 200))
 def test_the_table_says_what_a_plain_list_says(items, band, hundredths):
     work, waiting = work_of(items)
     draw(work)
@@ -74,7 +74,7 @@ def test_the_table_says_what_a_plain_list_says(items, band, hundredths):
     assert below_s == pytest.approx(min(below, default=inf))
 
 
-@given(WAITING, WAITING, st.sampled_from(Priority), st.integers(1, 200))
+@given(WAITING, WAITING, st.sampled_from(LIVE_PRIORITIES), st.integers(1, 200))
 def test_between_two_drawings_it_errs_on_the_side_of_refusing(before, after, band, hundredths):
     work, waiting = work_of(before)
     draw(work)

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from inference.job import COMPLETED, ENDED, Dataset, InputFile, JobFacts, JobSpec, Output, RowSettings, RunSettings
+from inference.request import Priority
 
 DATASET = Dataset(("rows.parquet",), "parquet")
 FACTS = JobFacts(
@@ -62,6 +63,14 @@ def test_a_spec_reads_back_and_refuses_what_it_does_not_know() -> None:
         msgspec.convert({"model_name": "m", "dataset": {"paths": ["a"], "format": "csv"}, "outptu": {}}, JobSpec)
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"paths": [], "format": "csv"}, Dataset)
+
+
+def test_jobs_are_ordered_by_the_bands_of_callers_and_no_job_has_the_band_that_all_of_them_run_in() -> None:
+    assert RunSettings(Priority.CRITICAL).priority is Priority.CRITICAL
+    with pytest.raises(ValueError, match="priority: given background, accepted critical, high, normal or low"):
+        RunSettings(Priority.BACKGROUND)
+    with pytest.raises(msgspec.ValidationError, match="given background"):
+        msgspec.convert({"priority": 5}, RunSettings)
 
 
 def test_a_completed_job_has_ended() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from inference.errors import RunFailed
 from inference.model import ModelKey
-from inference.request import Batch, Prediction, Request, Slice, Timings
+from inference.request import LIVE_PRIORITIES, Batch, Prediction, Priority, Request, Slice, Timings
 
 KEY = ModelKey("lstm", 1)
 
@@ -16,6 +16,11 @@ def request(rows: int) -> Request:
     """A request of `rows` rows."""
     inputs = {"rows": np.zeros((rows, 32, 3), np.float32)}
     return Request("r", KEY, inputs, rows, rows * 384, ("FP32",), deadline_s=1.0, arrived_s=0.0)
+
+
+def test_live_bands_are_all_but_the_background() -> None:
+    assert tuple(Priority)[:-1] == LIVE_PRIORITIES
+    assert max(Priority) is Priority.BACKGROUND
 
 
 def test_a_batch_counts_the_rows_of_its_slices() -> None:

@@ -40,6 +40,13 @@ def test_every_wrong_header_is_named_with_what_is_accepted() -> None:
     assert "critical, high, normal or low" in str(refused.value)
 
 
+def test_the_band_of_jobs_cannot_be_named_by_a_caller() -> None:
+    with pytest.raises(InvalidValues, match="X-Priority: given 'background', accepted critical, high, normal or low"):
+        read_headers({b"x-priority": b"background"}, 30.0)
+    with pytest.raises(InvalidValues, match="priority: given 'Background', accepted critical, high, normal or low"):
+        read_fields("Background", None, 30.0)
+
+
 @pytest.mark.parametrize("timeout_ms", [0.0, -1.0, 30_001.0, math.nan, math.inf])
 def test_a_time_that_cannot_be_kept_is_refused(timeout_ms: float) -> None:
     with pytest.raises(InvalidValues, match=r"at most 30000 \(server\.request_timeout_s\)"):

@@ -35,8 +35,26 @@ def facts_or_refusal(content: bytes) -> OnnxFacts | str:
 
 
 def test_an_ordinary_model_has_nothing_special(tmp_path: Path) -> None:
-    for builder in (tiny_models.adder, tiny_models.string_model, tiny_models.slow, tiny_models.sequence_output):
+    for builder in (tiny_models.adder, tiny_models.string_model, tiny_models.sequence_output):
         assert read_onnx(builder(tmp_path / "model.onnx").read_bytes()) == NOTHING_SPECIAL
+
+
+@pytest.mark.parametrize("operator", ["If", "Loop", "Scan", "SequenceMap"])
+def test_what_repeats_or_chooses_is_control_flow_in_the_graph_and_in_functions(operator: str) -> None:
+    inner = helper.make_graph([], "inner", [], [])
+    node = helper.make_node(operator, ["x"], ["y"], body=inner)
+    plain = helper.make_node("Relu", ["x"], ["y"], name=operator)  # a name is no operator
+    call = helper.make_node("own", ["x"], ["y"], domain="local")
+    imports = [helper.make_opsetid("", 17)]
+
+    def facts(node: onnx.NodeProto, function: onnx.NodeProto) -> OnnxFacts:
+        functions = [helper.make_function("local", "own", ["x"], ["y"], [function], imports)]
+        model = helper.make_model(helper.make_graph([node], "g", [], []), functions=functions)
+        return read_onnx(model.SerializeToString())
+
+    assert facts(node, plain).control_flow
+    assert facts(call, node).control_flow
+    assert not facts(plain, plain).control_flow
 
 
 def test_a_scalar_has_a_rank_and_an_open_rank_has_none(tmp_path: Path) -> None:

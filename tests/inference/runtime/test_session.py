@@ -81,6 +81,15 @@ def test_inputs_need_not_lie_in_one_piece(tmp_path: Path) -> None:
         assert session.run({"x": given})["y"].tolist() == given.tolist()
 
 
+def test_a_run_is_bounded_by_fixed_shapes_without_control_flow_on_one_thread(tmp_path: Path) -> None:
+    fixed = tiny_models.window_model(tmp_path / "model.onnx", rows=4)
+    assert load(fixed).bounded
+    assert not load(fixed, RuntimeSettings(intra_op_threads=2)).bounded
+    assert not load(tiny_models.slow(tmp_path / "slow.onnx")).bounded  # a Loop
+    assert not load(tiny_models.open_rank(tmp_path / "open.onnx")).bounded
+    assert not load(tiny_models.needs_width_8(tmp_path / "free.onnx")).bounded
+
+
 def test_external_data_is_read_from_the_package(tmp_path: Path) -> None:
     session = load(tiny_models.external_data(tmp_path / "model.onnx", "parts/weights.bin"))
     answer = session.run({"x": np.zeros((1, 256), np.float32)})["y"]

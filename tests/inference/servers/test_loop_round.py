@@ -101,3 +101,30 @@ async def test_while_it_is_calm_no_round_is_looked_at_and_a_long_one_is_forgotte
     assert rounds.arrived_s() == clock.now
     rounds.heard()
     assert seen[1:] == [0.0], "nothing new is told"
+
+
+async def test_a_loop_that_is_calm_and_never_rests_is_found_out() -> None:
+    """Everybody is answered or refused at once, so nobody ever waits, and yet there is no end of them."""
+    clock, seen = Clock(), []
+    rounds = LoopRound(clock, lambda seconds, crowded: seen.append((seconds, crowded)), lambda: True)
+    while clock.now < 100.0 + 3 * RESTLESS_S:
+        for _ in range(20):
+            rounds.heard()
+            clock.now += 2e-4
+        await asyncio.sleep(0)
+    assert seen[-1][1], "it is crowded"
+    assert seen[-1][0] > LONG_ROUND_S
+    await rest()
+    await rest()
+    rounds.heard()
+    assert seen[-1] == (0.0, False)
+
+
+async def test_a_lone_caller_s_pauses_are_no_rounds() -> None:
+    clock, seen = Clock(), []
+    rounds = LoopRound(clock, lambda seconds, crowded: seen.append((seconds, crowded)), lambda: True)
+    for _ in range(40):
+        rounds.heard()
+        clock.now += 1.0
+        await rest()
+    assert seen == []

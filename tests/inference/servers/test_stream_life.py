@@ -17,7 +17,7 @@ from tests.inference.servers.test_stream_socket import LIMITS, number, stream, w
 
 def test_sigterm_answers_what_was_begun_and_says_going_away(tmp_path: Path) -> None:
     tiny_models.package(tmp_path, "adder", 1, tiny_models.adder)
-    tiny_models.package(tmp_path, "slow", 1, lambda path: tiny_models.slow(path, 100))
+    tiny_models.package(tmp_path, "slow", 1, lambda path: tiny_models.slow(path, 300))
     with LiveServer(tmp_path, [], LIMITS) as server:
         with stream(server, "model_name=slow") as connection, RawStream(server.port, "model_name=adder") as idle:
             for n in range(3):

@@ -17,7 +17,7 @@ from random import Random
 from inference.decisions.admission import Admission, AdmissionPolicy
 from inference.decisions.scheduler import Decision, Expire, QueuePolicy, Refuse, Retire, Run, Scheduler
 from inference.errors import InferenceError
-from inference.request import Batch, Priority, Request
+from inference.request import LIVE_PRIORITIES, Batch, Request
 from tests.inference.bounds_only import BoundsOnly
 from tests.inference.requests import request
 from tests.inference.simulation.oracle import Oracle
@@ -107,7 +107,7 @@ class Life:
             group=random.choice("aab"),
             now=self.now,
             timeout_s=random.choice([0.05, 0.5, 0.5, 2.0, 2.0, 100.0]) * random.uniform(-0.05, 1.5),
-            priority=random.choice(list(Priority)),
+            priority=random.choice(LIVE_PRIORITIES),
         )
         full = self.full(made)
         decisions = self.scheduler.submit(made, self.now)

@@ -18,7 +18,7 @@ from inference.decisions.admission import Admission, AdmissionPolicy
 from inference.decisions.scheduler import Decision, Expire, QueuePolicy, Refuse, Run, Scheduler
 from inference.errors import InferenceError
 from inference.model import ModelKey
-from inference.request import Batch, Priority, Request
+from inference.request import LIVE_PRIORITIES, Batch, Request
 
 KEY = ModelKey("simulated", 1)
 INPUTS = {"x": np.zeros((1, 1), np.float32)}
@@ -100,7 +100,7 @@ class OpenLoop:
         self.finished_s = 0.0
         self.admission = Admission(AdmissionPolicy(str(KEY), 4096, 1 << 30))
         self.scheduler = Scheduler(QueuePolicy(str(KEY), model.knee), self.admission)
-        self.told = {band: Told() for band in Priority}
+        self.told = {band: Told() for band in LIVE_PRIORITIES}
         self.live: dict[Request, None] = {}
         self.rows_left: dict[Request, int] = {}
         self.events: list[tuple[float, int, str, object]] = []
@@ -135,7 +135,7 @@ class OpenLoop:
 
     def request(self, when: float) -> Request:
         random, callers = self.random, self.callers
-        band = random.choices(list(Priority), callers.shares)[0]
+        band = random.choices(LIVE_PRIORITIES, callers.shares)[0]
         allowed_s = max(callers.allowed_min_s, random.uniform(*callers.allowed) * self.model.run_s(1))
         rows, group = random.choice(callers.rows), random.choice(callers.groups)
         made = Request("r", KEY, INPUTS, rows, 4 * rows, group, when + allowed_s, when, band)

@@ -9,7 +9,7 @@ import pytest
 
 from inference.decisions.band import Band, Entry
 from inference.decisions.scheduler import Decision, Scheduler
-from inference.request import Priority, Slice
+from inference.request import LIVE_PRIORITIES, Priority, Slice
 from tests.inference.simulation.life import live
 
 LIVES = 250
@@ -109,7 +109,7 @@ def test_a_wrong_order_in_a_band_is_caught() -> None:
     class WrongOrder(Scheduler):
         def __init__(self, *limits) -> None:
             super().__init__(*limits)
-            self._bands = {priority: LatestFirst() for priority in Priority}
+            self._bands = {priority: LatestFirst() for priority in LIVE_PRIORITIES}
 
     caught(WrongOrder, "out of order")
 
@@ -152,7 +152,7 @@ def test_a_cut_request_that_keeps_its_place_is_caught() -> None:
     class Hogs(Scheduler):
         def __init__(self, *limits) -> None:
             super().__init__(*limits)
-            self._bands = {priority: KeepsItsPlace() for priority in Priority}
+            self._bands = {priority: KeepsItsPlace() for priority in LIVE_PRIORITIES}
 
     caught(Hogs, "out of order")
 
